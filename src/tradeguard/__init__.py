@@ -1,0 +1,86 @@
+"""tradeguard: API security for trading venues, brokers and system vendors.
+
+    guard = Guard([Source(), Signature(keys), Freshness(), Network(), Scope(), Replay()],
+                  operations=operations, state=Memory(), journal=Journal("audit.jsonl"))
+    app.add_middleware(ASGI, guard=guard)
+
+The names below are the public face; each is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ASGI": "adapters.asgi",
+    "BINANCE": "signing.rows",
+    "ConfigError": "core.errors",
+    "Denial": "core.decision",
+    "Ed25519": "signing.material",
+    "Freshness": "checks.freshness",
+    "Grant": "core.decision",
+    "Guard": "core.guard",
+    "Hmac": "signing.material",
+    "Journal": "audit.journal",
+    "KeyRecord": "core.key",
+    "Memory": "backends.memory",
+    "MemoryJournal": "backends.memory",
+    "MemoryKeys": "backends.memory",
+    "Network": "checks.network",
+    "Operations": "core.policy",
+    "Policy": "core.policy",
+    "Replay": "checks.replay",
+    "Request": "core.request",
+    "Scope": "checks.scope",
+    "Secret": "core.secret",
+    "Signature": "checks.signature",
+    "Signer": "signing.signer",
+    "Source": "checks.source",
+    "TG1": "signing.rows",
+    "WSGI": "adapters.wsgi",
+    "aiohttp_middleware": "adapters.aiohttp",
+    "register": "core.decision",
+}
+
+if TYPE_CHECKING:
+    from tradeguard.adapters.aiohttp import aiohttp_middleware as aiohttp_middleware
+    from tradeguard.adapters.asgi import ASGI as ASGI
+    from tradeguard.adapters.wsgi import WSGI as WSGI
+    from tradeguard.audit.journal import Journal as Journal
+    from tradeguard.backends.memory import Memory as Memory
+    from tradeguard.backends.memory import MemoryJournal as MemoryJournal
+    from tradeguard.backends.memory import MemoryKeys as MemoryKeys
+    from tradeguard.checks.freshness import Freshness as Freshness
+    from tradeguard.checks.network import Network as Network
+    from tradeguard.checks.replay import Replay as Replay
+    from tradeguard.checks.scope import Scope as Scope
+    from tradeguard.checks.signature import Signature as Signature
+    from tradeguard.checks.source import Source as Source
+    from tradeguard.core.decision import Denial as Denial
+    from tradeguard.core.decision import Grant as Grant
+    from tradeguard.core.decision import register as register
+    from tradeguard.core.errors import ConfigError as ConfigError
+    from tradeguard.core.guard import Guard as Guard
+    from tradeguard.core.key import KeyRecord as KeyRecord
+    from tradeguard.core.policy import Operations as Operations
+    from tradeguard.core.policy import Policy as Policy
+    from tradeguard.core.request import Request as Request
+    from tradeguard.core.secret import Secret as Secret
+    from tradeguard.signing.material import Ed25519 as Ed25519
+    from tradeguard.signing.material import Hmac as Hmac
+    from tradeguard.signing.rows import BINANCE as BINANCE
+    from tradeguard.signing.rows import TG1 as TG1
+    from tradeguard.signing.signer import Signer as Signer
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tradeguard' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"tradeguard.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "__version__"])

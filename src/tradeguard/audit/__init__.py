@@ -1,0 +1,1 @@
+"""The record: who asked for what, and what became of it."""

@@ -1,0 +1,1 @@
+"""The checks: one file, one question; its first line names the phase it belongs to."""

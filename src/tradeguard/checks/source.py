@@ -1,0 +1,62 @@
+"""Gate: does this source keep failing? By (key, source), then by source; before body and crypto.
+
+A failure is a debt that drains with time; a debt above its burst closes the gate until it has drained below. Failures
+never count against a key alone, so nobody can lock a key out from elsewhere. An unknown address is never counted.
+"""
+
+from tradeguard.backends.memory import MemoryTable
+from tradeguard.core.credential import Claim
+from tradeguard.core.decision import Denial, register
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.ports import Table
+from tradeguard.core.request import Request
+
+_TEXT = "Too many requests from here failed. Wait, mend the signature, and ask again."
+PAIR = register(
+    "source.pair", status=429, text=_TEXT, hint="Requests in this key's name from this address keep failing the proof."
+)
+ADDRESS = register("source.address", status=429, text=_TEXT, hint="Requests from this address keep failing the proof.")
+_MINUTE = 60_000_000_000
+_SECOND = 1_000_000_000
+
+
+class Source:
+    """Turns away who keeps failing.
+
+    Args:
+        pair: failures per minute that one key and source may have, and in one burst.
+        address: failures per minute that one source may have, and in one burst; IPv6 counts by /64.
+        table: where debts are kept: of fixed size.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
+
+    name = "source"
+
+    def __init__(self, *, pair: int = 20, address: int = 200, table: Table | None = None) -> None:
+        if pair < 1 or address < 1:
+            raise ConfigError("Source: pair and address are failures per minute, 1 or more")
+        self._table = table if table is not None else MemoryTable()
+        self._pair_cost, self._address_cost = _MINUTE // pair, _MINUTE // address
+
+    def door(self, source: str | None, at: int, /) -> Denial | None:
+        """Return `source.address` while the source's debt is too high."""
+        return None if source is None else self._closed((source,), at, ADDRESS)
+
+    def gate(self, request: Request, claim: Claim, /) -> Denial | None:
+        """Return `source.pair` while the debt of key and source is too high."""
+        source = request.peer.source
+        return None if source is None else self._closed((claim.key_id, source), request.arrived, PAIR)
+
+    def failed(self, request: Request, claim: Claim | None, /) -> None:
+        """Count a failure against the source, and against (key, source) where a key was claimed."""
+        source = request.peer.source
+        if source is not None:
+            self._table.add((source,), self._address_cost, request.arrived)
+            if claim is not None:
+                self._table.add((claim.key_id, source), self._pair_cost, request.arrived)
+
+    def _closed(self, key: tuple[str, ...], at: int, code: str) -> Denial | None:
+        wait = self._table.drained(key) - _MINUTE - at
+        return Denial(code, retry_after=wait // _SECOND + 1) if wait > 0 else None

@@ -1,0 +1,1 @@
+"""What everything else is made of; it imports nothing of the house."""

@@ -1,0 +1,155 @@
+"""What the guard decides: Grant or Denial; and the catalogue of every denial there is.
+
+The code of a denial is `<file>.<reason>`: the file that registers it is the file that issues it. Before the proof all
+denials that depend on who is asking look alike from outside (`unproven`): one status, one public code, one text.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
+
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.principal import Principal
+
+Executed = Literal[False, "unknown"]
+UNAUTHORIZED: Final = "unauthorized"
+_UNAUTHORIZED_TEXT: Final = "The request is not signed by a known key, or its signature does not verify."
+
+
+class Entry(NamedTuple):
+    """A row of the catalogue. `public`, `status` and `text` are for the caller, `hint` is the operator's cure.
+
+    `executed` tells a caller whether the operation may have been carried out: never (False), or "unknown".
+    """
+
+    code: str
+    public: str
+    status: int
+    text: str
+    hint: str
+    executed: Executed
+
+
+_catalogue: dict[str, Entry] = {}
+CATALOGUE: Final[Mapping[str, Entry]] = MappingProxyType(_catalogue)
+
+
+def register(
+    code: str,
+    *,
+    hint: str,
+    status: int = 401,
+    text: str = _UNAUTHORIZED_TEXT,
+    unproven: bool = False,
+    executed: Executed = False,
+) -> str:
+    """Enter a denial into the catalogue and return its code; a custom check does this once, at import.
+
+    Args:
+        code: `<file>.<reason>`.
+        hint: what the operator should look at.
+        status: the HTTP status, 400 to 599.
+        text: one sentence for the caller; it must not tell what the caller may not know.
+        unproven: issued before the proof: the one 401 that all such denials share.
+        executed: whether the operation may have been carried out.
+
+    Raises:
+        ConfigError: the code is malformed or taken, or the status is not one of a refusal.
+    """
+    file, _, reason = code.partition(".")
+    if not (file.isidentifier() and reason.isidentifier()):
+        raise ConfigError(f"{code!r} is no denial code; write <file>.<reason>, for example 'hours.closed'")
+    if not 400 <= status <= 599:
+        raise ConfigError(f"denial {code}: status {status} is no refusal; use 400 to 599")
+    public = UNAUTHORIZED if unproven else code
+    entry = Entry(code, public, status, text, hint, executed)
+    if _catalogue.setdefault(code, entry) != entry:
+        raise ConfigError(f"denial {code} is registered already, with another meaning")
+    return code
+
+
+class Denial:
+    """A refusal. The catalogue knows its status and texts; what is given here belongs to the one request.
+
+    Args:
+        code: a registered code, or one of your own together with `status`.
+        status: only for a code that is not registered.
+        retry_after: seconds until it makes sense to ask again.
+        detail: for the journal only.
+        members: further public members of the answer (RFC 9457, 3.2), such as the time of the server.
+        executed: overrides the catalogue's word on whether the operation may have been carried out.
+
+    Raises:
+        ConfigError: an unknown code without a status, or a status for a known one.
+    """
+
+    __slots__ = ("code", "detail", "executed", "members", "public", "retry_after", "status", "text")
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        status: int | None = None,
+        retry_after: int | None = None,
+        detail: str = "",
+        members: Mapping[str, str | int] = MappingProxyType({}),
+        executed: Executed | None = None,
+    ) -> None:
+        entry = _catalogue.get(code)
+        if entry is None and status is not None and 400 <= status <= 599:
+            entry = Entry(code, code, status, "The operator's own rule refuses this request.", "", False)
+        elif entry is None or status is not None:
+            raise ConfigError(f"Denial({code!r}): register the code, or give an own code a status of 400 to 599")
+        self.code, self.public, self.status, self.text = code, entry.public, entry.status, entry.text
+        self.executed = entry.executed if executed is None else executed
+        self.retry_after, self.detail, self.members = retry_after, detail, members
+
+    def veil(self) -> "Denial":
+        """Return the denial as a stranger may see it: unchanged if its face is the one 401, else with that face."""
+        if self.public == UNAUTHORIZED:
+            return self
+        veiled = Denial(VEILED, detail=self.detail)
+        veiled.code = self.code
+        return veiled
+
+    def __repr__(self) -> str:
+        return f"Denial({self.code!r}, status={self.status})"
+
+
+VEILED = register("decision.veiled", unproven=True, hint="The face of a custom proof's denial; its own code is logged.")
+
+
+class Refused(Exception):
+    """An expected refusal on its way up from deep inside a parser.
+
+    Args:
+        denial: what to answer.
+    """
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.code)
+        self.denial = denial
+
+
+class Grant:
+    """The request may pass. The host finds it beside the request.
+
+    `principal` is None only on a public operation that was asked for without a signature.
+    """
+
+    __slots__ = ("_recheck", "principal", "request_id")
+
+    def __init__(self, request_id: str, principal: Principal | None, recheck: Callable[[], Denial | None]) -> None:
+        self.request_id, self.principal, self._recheck = request_id, principal, recheck
+
+    def recheck(self) -> Denial | None:
+        """Ask again, at once and from this node's own memory, just before an order is handed on.
+
+        Returns:
+            None while the grant still stands, else why it no longer does: an order that waited in a queue must not
+            outlive its key.
+        """
+        return self._recheck()
+
+
+Decision = Grant | Denial

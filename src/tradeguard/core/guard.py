@@ -1,0 +1,391 @@
+"""The guard: takes a request through its phases, in their order, and decides.
+
+    frame, operation, claim, gate, body, proof  -- the proof line --  judge, commit, intent, handler, finish
+
+Before the proof line every refusal that depends on who is claimed is one and the same 401. The guard owns the phases;
+the list of checks fills gate, proof, judge and commit. A check's phase follows from what it implements.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Final
+
+from tradeguard.core.body import Chunk, Reader
+from tradeguard.core.conditions import Condition, Once, Outcome, Seen
+from tradeguard.core.decision import UNAUTHORIZED, Decision, Denial, Grant, Refused, register
+from tradeguard.core.errors import BackendDown, ConfigError, Suspended
+from tradeguard.core.event import Event, EventKind
+from tradeguard.core.frame import check_form, check_frame
+from tradeguard.core.policy import Lane, Operations, Policy
+from tradeguard.core.ports import Check, Conditional, Gate, Journal, Port, Proof, Rechecking, Runtime, State
+from tradeguard.core.principal import Principal
+from tradeguard.core.request import Peer, Request
+from tradeguard.core.runtime import Budget
+
+_BUSY = "The service cannot decide about this request now."
+UNCLAIMED = register("guard.unclaimed", unproven=True, hint="The request carries no credential that any proof knows.")
+AMBIGUOUS = register("guard.ambiguous", unproven=True, hint="The request carries credentials of two proofs; send one.")
+UNPROVEN = register("guard.unproven", status=503, text=_BUSY, hint="A proof returned no denial and proved nothing: a bug.")
+UNMAPPED = register(
+    "guard.unmapped",
+    status=404,
+    text="There is no such operation.",
+    hint="No row of the operations map matches method and path; add one if it should.",
+)
+BEHIND = register(
+    "guard.behind",
+    status=503,
+    text=_BUSY,
+    hint="The state store is older than this node has seen: a restored copy, a failover or a flush.",
+)
+BARRIER = register(
+    "guard.barrier",
+    status=503,
+    text="The service has just started. Sign again and send again.",
+    hint="The state forgets at a restart; what was signed before the start could be a replay. Ends by itself.",
+)
+DOWN = register("guard.down", status=503, text=_BUSY, hint="A store cannot answer; the detail names it.")
+FAULT = register("guard.fault", status=503, text=_BUSY, hint="A check raised; the detail names it, the log has the trace.")
+UNSURE = register(
+    "guard.unsure",
+    status=503,
+    text=_BUSY,
+    hint="The commit was sent and no answer came. It is not repeated; the request was not handed on.",
+    executed="unknown",
+)
+SUSPENDED = register(
+    "guard.suspended",
+    status=503,
+    text=_BUSY,
+    hint="A check waits on an event loop, but the host has none; the detail names it. Use its synchronous form.",
+)
+UNRECORDED = register(
+    "guard.unrecorded",
+    status=503,
+    text=_BUSY,
+    hint="The journal could not record the intent (disk full, I/O error), so the request was not handed on.",
+)
+
+REQUIRED: Final = ("freshness", "replay", "scope")
+_INTENT: Final[frozenset[Lane]] = frozenset({"order", "funds", "admin"})
+_SECOND: Final = 1_000_000_000
+_log = logging.getLogger("tradeguard")
+
+
+class Guard:
+    """Decides about requests. Built once, from a list of checks that is the policy; shared by threads and tasks.
+
+    Args:
+        checks: proofs, judges, gates and whatever has conditions; the order ranks judges and equal failures.
+        operations: what each request is.
+        state: shared memory for the commit.
+        journal: where events are kept.
+        policy: limits and declared scopes.
+        runtime: how the host waits; an adapter brings its own.
+        without: the required checks that are left out on purpose, by name.
+
+    Raises:
+        ConfigError: a required check is missing, doubled or cannot work with what else was given.
+    """
+
+    def __init__(
+        self,
+        checks: Iterable[object],
+        *,
+        operations: Operations,
+        state: State,
+        journal: Journal,
+        policy: Policy | None = None,
+        runtime: Runtime | None = None,
+        without: Sequence[str] = (),
+    ) -> None:
+        checks = tuple(checks)
+        self.policy = policy or Policy()
+        self.operations, self.state, self.journal = operations, state, journal
+        self._budget = Budget(self.policy.unproven_bytes)
+        self._seen: Seen | None = None
+        self._runtime: Runtime | None = None
+        self._gates = tuple(check for check in checks if isinstance(check, Gate))
+        self._proofs = tuple(check for check in checks if isinstance(check, Proof))
+        self._judges = tuple(check for check in checks if isinstance(check, Check))
+        self._conditionals = tuple(check for check in checks if isinstance(check, Conditional))
+        self._recheckers = tuple(check for check in checks if isinstance(check, Rechecking))
+        _check_list(checks, without)
+        self._check_parts()
+        self.challenge = ", ".join(proof.challenge for proof in self._proofs)
+        if runtime is not None:
+            self.bind(runtime)
+
+    def bind(self, runtime: Runtime) -> None:
+        """Take the host's way of waiting; an adapter calls this when it is built.
+
+        Raises:
+            ConfigError: a port cannot wait that way, or the guard serves another kind of host already.
+        """
+        if self._runtime is not None:
+            if type(self._runtime) is not type(runtime):
+                raise ConfigError("a guard serves one kind of host; build a second guard over the same state and keys")
+            return
+        ports: list[Port] = [self.state, self.journal, *(port for proof in self._proofs for port in proof.ports)]
+        for port in ports:
+            if port.colour not in runtime.colours:
+                raise ConfigError(
+                    f"{type(port).__name__} is {port.colour} and cannot wait in this host "
+                    f"({type(runtime).__name__}: {', '.join(sorted(runtime.colours))}); use a backend of those colours"
+                )
+        self._runtime = runtime
+
+    @property
+    def runtime(self) -> Runtime:
+        """The host's way of waiting.
+
+        Raises:
+            ConfigError: no adapter has brought one yet.
+        """
+        if self._runtime is None:
+            raise ConfigError("this guard has no runtime: hand it to an adapter, or pass runtime=Loop() or Threads()")
+        return self._runtime
+
+    def reader(self, chunk: Chunk) -> Reader:
+        """Return a reader for one body, with the guard's limits."""
+        return Reader(chunk, self.policy, self._budget, self.runtime)
+
+    def door(self, peer: Peer, at: int) -> Denial | None:
+        """Turn a source away that keeps failing, before anything is made of its request."""
+        for gate in self._gates:
+            denial = gate.door(peer.source, at)
+            if denial is not None:
+                self.journal.count(denial.code)
+                return denial
+        return None
+
+    async def admit(self, request: Request) -> Decision:
+        """Decide about a request. Never raises an `Exception`: what fails is a refusal.
+
+        Returns:
+            A `Grant`, to be followed by `finish` once the handler is through; or a `Denial`, recorded already.
+        """
+        try:
+            decision = await self._decide(request)
+        except Refused as refused:
+            decision = refused.denial
+        except Exception as error:
+            decision = _outage(request, error)
+        finally:
+            request.release()
+        if isinstance(decision, Denial):
+            self._record_refusal(request, decision)
+        return decision
+
+    def finish(self, request: Request, status: int, detail: str = "") -> None:
+        """Record the outcome of a granted request. Never raises: the answer may be on its way.
+
+        Args:
+            request: the granted one.
+            status: what the handler answered; 0 if it did not.
+            detail: what became of it where there was no answer.
+        """
+        try:
+            self.journal.append(self._event("outcome", request, status, detail=detail))
+        except Exception:
+            _log.exception("the outcome of request %s is not on record", request.id)
+
+    async def _decide(self, request: Request) -> Decision:
+        check_frame(request, self.policy)
+        operation = request.operation = self.operations.match(request.method, request.path)
+        proof = self._claimed(request, public=operation is not None and operation.lane == "public")
+        if request.claim is not None:
+            for gate in self._gates:
+                request.phase = gate
+                denial = gate.gate(request, request.claim)
+                if denial is not None:
+                    return denial
+        request.phase = "body"
+        check_form(request, await request.body())
+        if request.length != 0:
+            request.received = self.runtime.now()
+        if proof is not None:
+            denial = await self._prove(request, proof)
+            if denial is not None:
+                return denial
+        return await self._settle(request, await self._judge(request))
+
+    def _claimed(self, request: Request, *, public: bool) -> Proof | None:
+        """Find the one proof that the request is meant for; None only where the operation is public."""
+        found: Proof | None = None
+        for proof in self._proofs:
+            request.phase = proof
+            claim = proof.claim(request)
+            if claim is not None and not (public and claim.bare):
+                if found is not None:
+                    raise Refused(Denial(AMBIGUOUS))
+                found, request.claim = proof, claim
+        if found is None and not public:
+            raise Refused(Denial(UNCLAIMED))
+        return found
+
+    async def _prove(self, request: Request, proof: Proof) -> Denial | None:
+        request.phase = proof
+        assert request.claim is not None  # set together with the proof
+        denial = await proof.prove(request, request.claim)
+        if denial is not None:
+            return denial if denial.status >= 500 else denial.veil()
+        if request.principal is None:
+            return Denial(UNPROVEN, detail=type(proof).__name__)
+        return None
+
+    async def _judge(self, request: Request) -> Denial | None:
+        if request.operation is None:
+            return Denial(UNMAPPED)
+        for check in self._judges:
+            request.phase = check
+            denial = await check(request)
+            if denial is not None:
+                return denial
+        return None
+
+    async def _settle(self, request: Request, denial: Denial | None) -> Decision:
+        asked: list[tuple[Conditional, Condition]] = []
+        for check in self._conditionals:
+            request.phase = check
+            asked += [(check, condition) for condition in check.conditions(request)]
+        if asked:
+            denial = await self._commit(request, asked, denial or self._barrier(request, asked))
+        if denial is not None:
+            return denial
+        request.phase = "intent"
+        if request.operation is not None and request.operation.lane in _INTENT:
+            await self._intend(request)
+        return Grant(request.id, request.principal, partial(self._recheck, request.principal))
+
+    def _barrier(self, request: Request, asked: list[tuple[Conditional, Condition]]) -> Denial | None:
+        """Refuse what was signed before the state began to remember: it may have been used before."""
+        credential = request.credential
+        if credential is None or not self.state.since or not any(isinstance(c, Once) for _, c in asked):
+            return None
+        floor = self.state.since + credential.window.future
+        if credential.signed_at > floor:
+            return None
+        return Denial(BARRIER, retry_after=max(1, -((request.received - floor) // _SECOND)))
+
+    async def _commit(
+        self, request: Request, asked: list[tuple[Conditional, Condition]], denial: Denial | None
+    ) -> Denial | None:
+        request.phase = "commit"
+        outcome = await self.state.commit(
+            [condition for _, condition in asked],
+            request.received,
+            request.id,
+            self._seen,
+            denied=denial is not None,
+            reserve=request.operation is not None and request.operation.lane == "cancel",
+        )
+        if outcome.behind:
+            return Denial(BEHIND)
+        self._seen = (outcome.epoch, outcome.version)
+        if not outcome.failed or (denial is not None and outcome.first is None):
+            return denial
+        return _explain(asked, outcome)
+
+    async def _intend(self, request: Request) -> None:
+        try:
+            await self.runtime.wait(self.journal.append(self._event("intent", request)))
+        except BackendDown as error:
+            raise Refused(Denial(UNRECORDED, detail=str(error))) from error
+
+    def _recheck(self, principal: Principal | None) -> Denial | None:
+        if principal is None:
+            return None
+        at = self.runtime.now()
+        for check in self._recheckers:
+            denial = check.recheck(principal, at)
+            if denial is not None:
+                return denial
+        return None
+
+    def _record_refusal(self, request: Request, denial: Denial) -> None:
+        try:
+            if denial.public == UNAUTHORIZED:
+                for gate in self._gates:
+                    gate.failed(request, request.claim)
+            self.journal.append(self._event("refused", request, denial.status, denial.code, denial.detail))
+        except Exception:
+            _log.exception("the refusal %s of request %s is not on record", denial.code, request.id)
+
+    def _event(self, kind: EventKind, request: Request, status: int = 0, code: str = "", detail: str = "") -> Event:
+        operation, principal, credential = request.operation, request.principal, request.credential
+        address, claim, note = request.peer.address, request.claim, request.headers.note
+        return Event(
+            kind,
+            self.runtime.now() if kind == "outcome" else request.received,
+            request.id,
+            principal is not None,
+            status,
+            code,
+            request.method[:24],
+            request.path[:256],
+            operation.id if operation is not None else "",
+            operation.lane if operation is not None else "",
+            claim.key_id if claim is not None else "",
+            principal.account if principal is not None else "",
+            claim.dialect if claim is not None else "",
+            credential.digest.hex() if credential is not None else "",
+            str(address) if address is not None else request.peer.rewritten,
+            note(b"x-request-id")[:64],
+            note(b"traceparent")[:64],
+            detail[:256],
+        )
+
+    def _check_parts(self) -> None:
+        """Hold the parts against each other: what an operation or a check asks for, something must give."""
+        self.operations.check_scopes(self.policy.vocabulary)
+        for operation in self.operations.all:
+            if operation.assurance > 1:
+                raise ConfigError(f"operation {operation.id!r} asks for assurance {operation.assurance}; no check gives it")
+        for check in self._conditionals:
+            missing = check.kinds - self.state.supports
+            if missing:
+                names = ", ".join(sorted(kind.__name__ for kind in missing))
+                raise ConfigError(f"{type(check).__name__} needs {names}, which {type(self.state).__name__} cannot settle")
+
+
+def name_of(check: object) -> str:
+    """Return what a check calls itself: its `name`, or its class in lower case."""
+    return str(getattr(check, "name", type(check).__name__.lower()))
+
+
+def _check_list(checks: tuple[object, ...], without: Sequence[str]) -> None:
+    names = [name_of(check) for check in checks]
+    if isinstance(without, str) or not set(without) <= set(REQUIRED):
+        raise ConfigError(f"without={without!r}: it lists some of {', '.join(REQUIRED)}")
+    for check, name in zip(checks, names, strict=True):
+        if isinstance(check, type) or not isinstance(check, (Gate, Proof, Check, Conditional)):
+            raise ConfigError(f"{check!r} is no check: it has neither __call__, claim/prove, conditions nor gate")
+        if names.count(name) > 1:
+            raise ConfigError(f"two checks are named {name!r}; keep one")
+        if name in without:
+            raise ConfigError(f"{name!r} is in the list and in without; choose one")
+    if not any(isinstance(check, Proof) for check in checks):
+        raise ConfigError("no check proves who is asking; add Signature(keys)")
+    for required in REQUIRED:
+        if required not in names and required not in without:
+            raise ConfigError(f"the list has no {required} check; add {required.capitalize()}() or without=({required!r},)")
+
+
+def _explain(asked: list[tuple[Conditional, Condition]], outcome: Outcome) -> Denial:
+    worst = outcome.failed[0]
+    check = next(check for check, condition in asked if condition == worst)
+    return check.denial(worst, outcome)
+
+
+def _outage(request: Request, error: Exception) -> Denial:
+    """Fail closed: name what failed for the operator, tell the caller nothing of it."""
+    phase = request.phase if isinstance(request.phase, str) else type(request.phase).__name__
+    detail = f"{phase}: {type(error).__name__}"
+    if isinstance(error, Suspended):
+        return Denial(SUSPENDED, detail=detail)
+    _log.error("request %s failed closed in %s", request.id, phase, exc_info=error)
+    if phase == "commit" and not (isinstance(error, BackendDown) and not error.unknown):
+        return Denial(UNSURE, detail=detail, retry_after=1)
+    return Denial(DOWN if isinstance(error, BackendDown) else FAULT, detail=detail, retry_after=1)

@@ -1,0 +1,245 @@
+"""Policy: every limit with its unit. Operations: what each request is, and what it takes.
+
+The rules of the map:
+
+1.  A row is `"METHOD /path" = "scope"`, a list of scopes (all are needed), or a table {scopes, lane, costs, assurance}.
+2.  `{name}` and `*` stand for one whole segment, `**` at the end for everything after its slash.
+3.  Segment by segment a literal beats `{name}` beats `*` beats `**`. Two rows that match one path without either
+    beating the other are an error if they ask for different things.
+4.  HEAD follows GET where it has no row of its own.
+5.  The lane is `read` for GET and HEAD, else `order`. `cancel`, `funds`, `admin` and `public` are declared, and never
+    on `**`.
+6.  What no row matches is refused.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, cast, get_args
+
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.principal import SCOPES, Scope, check_scopes
+
+Lane = Literal["public", "read", "order", "cancel", "funds", "admin"]
+LANES: Final = frozenset(get_args(Lane))
+_DECLARED: Final = LANES - {"read", "order"}
+_ROW = re.compile(r"([A-Z]+) (/\S*)", re.ASCII)
+_PARAM = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}", re.ASCII)
+_LITERAL = re.compile(r"[^%;\\{}*?#]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """What the operator allows in general. Every limit says its unit.
+
+    Args:
+        scopes: names beyond the shared vocabulary, such as "orders:write:algo".
+        target_bytes: longest request target (414).
+        head_bytes: largest sum of header names and values (431).
+        head_fields: most header fields (431).
+        body_bytes: largest request body (413).
+        body_seconds: longest time for a body to arrive, from its head to its last byte (408).
+        unproven_bytes: most body bytes of unproven requests held by the process at once (503).
+    """
+
+    scopes: Iterable[Scope] = ()
+    target_bytes: int = 8_192
+    head_bytes: int = 32_768
+    head_fields: int = 100
+    body_bytes: int = 1_048_576
+    body_seconds: float = 10.0
+    unproven_bytes: int = 67_108_864
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scopes, str):
+            raise ConfigError(f"policy: scopes is a collection of names, not the text {self.scopes!r}")
+        for name in ("target_bytes", "head_bytes", "head_fields", "body_bytes", "body_seconds", "unproven_bytes"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"policy: {name} must be above 0, not {getattr(self, name)}")
+        if self.unproven_bytes < self.body_bytes:
+            raise ConfigError("policy: unproven_bytes must hold at least one body of body_bytes")
+
+    @property
+    def vocabulary(self) -> frozenset[Scope]:
+        """All scopes that an operation may ask for."""
+        return SCOPES | frozenset(self.scopes)
+
+
+class Operation(NamedTuple):
+    """What a request is: the row of the map that it matched. `costs` are units per quota."""
+
+    id: str
+    scopes: frozenset[Scope]
+    lane: Lane
+    costs: Mapping[str, int] = MappingProxyType({})
+    assurance: int = 1
+
+    def asks_like(self, other: "Operation") -> bool:
+        """Tell whether both ask for the same; their rows may then overlap."""
+        return self[1:] == other[1:]
+
+
+@dataclass(slots=True)
+class _Node:
+    """One segment deep in the map; `rest` is the operation of a `**` here."""
+
+    literal: "dict[str, _Node]" = field(default_factory=dict)
+    param: "_Node | None" = None
+    star: "_Node | None" = None
+    rest: Operation | None = None
+    here: Operation | None = None
+
+    def grow(self, segment: str) -> "_Node":
+        if segment == "*":
+            self.star = self.star or _Node()
+            return self.star
+        if segment.startswith("{"):
+            self.param = self.param or _Node()
+            return self.param
+        return self.literal.setdefault(segment, _Node())
+
+    def find(self, segments: list[str], depth: int) -> Operation | None:
+        """Walk down, the stronger kind of segment first; the first row that takes the whole path wins."""
+        if depth == len(segments):
+            return self.here
+        segment = segments[depth]
+        for child in (self.literal.get(segment), *((self.param, self.star) if segment else ())):
+            found = child.find(segments, depth + 1) if child is not None else None
+            if found is not None:
+                return found
+        return self.rest
+
+
+class Operations:
+    """The map from (method, path) to what it takes; whatever it does not know is refused.
+
+    Args:
+        rows: `"POST /v1/orders"` to a scope, a list of scopes or a table {scopes, lane, costs, assurance}.
+
+    Raises:
+        ConfigError: naming the row and the cure.
+    """
+
+    def __init__(self, rows: Mapping[str, str | Iterable[str] | Mapping[str, Any]]) -> None:
+        self._exact: dict[str, dict[str, Operation]] = {}
+        self._roots: dict[str, _Node] = {}
+        patterns: dict[str, list[tuple[list[str], Operation]]] = {}
+        for row, asks in rows.items():
+            method, segments = _parse_row(row)
+            operation = _parse_asks(row, method, asks, rest=segments[-1] == "**")
+            patterns.setdefault(method, []).append((segments, operation))
+        for method, group in patterns.items():
+            _refuse_ties(group)
+            for segments, operation in group:
+                self._add(method, segments, operation)
+        self.all: tuple[Operation, ...] = tuple(operation for group in patterns.values() for _, operation in group)
+
+    def match(self, method: str, path: str) -> Operation | None:
+        """Return the operation of a request, or None. `path` is decoded and canonical."""
+        exact = self._exact.get(method)
+        if exact is not None and (operation := exact.get(path)) is not None:
+            return operation
+        root = self._roots.get(method)
+        if root is not None and (operation := root.find(path.split("/")[1:], 0)) is not None:
+            return operation
+        return self.match("GET", path) if method == "HEAD" else None
+
+    def check_scopes(self, vocabulary: frozenset[Scope]) -> None:
+        """Raise `ConfigError` for the first operation that asks for a scope nobody declared."""
+        for operation in self.all:
+            check_scopes(operation.scopes, vocabulary, f"operation {operation.id!r}")
+
+    def _add(self, method: str, segments: list[str], operation: Operation) -> None:
+        if all(_rank(segment) == 3 for segment in segments):
+            self._exact.setdefault(method, {}).setdefault("/" + "/".join(segments), operation)
+            return
+        node = self._roots.setdefault(method, _Node())
+        for segment in segments[:-1] if segments[-1] == "**" else segments:
+            node = node.grow(segment)
+        if segments[-1] == "**":
+            node.rest = node.rest or operation
+        else:
+            node.here = node.here or operation
+
+
+def _rank(segment: str) -> int:
+    """3 literal, 2 {param}, 1 *, 0 **."""
+    return {"**": 0, "*": 1}.get(segment, 2 if segment.startswith("{") else 3)
+
+
+def _parse_row(row: str) -> tuple[str, list[str]]:
+    match = _ROW.fullmatch(row)
+    if match is None:
+        raise ConfigError(f"operation {row!r}: write it as METHOD /path, for example 'POST /v1/orders'")
+    method, path = match.groups()
+    if method in ("TRACE", "CONNECT"):
+        raise ConfigError(f"operation {row!r}: {method} never passes")
+    segments = path.split("/")[1:]
+    for place, segment in enumerate(segments):
+        _check_segment(row, segment, last=place == len(segments) - 1)
+    names = [segment for segment in segments if segment.startswith("{")]
+    if len(names) != len(set(names)):
+        raise ConfigError(f"operation {row!r}: a parameter stands twice")
+    return method, segments
+
+
+def _check_segment(row: str, segment: str, *, last: bool) -> None:
+    if segment == "**" and not last:
+        raise ConfigError(f"operation {row!r}: ** stands for the rest of the path and comes last")
+    if segment in ("*", "**") or _PARAM.fullmatch(segment):
+        return
+    if not _LITERAL.fullmatch(segment) or segment in (".", "..") or not (segment or last):
+        raise ConfigError(
+            f"operation {row!r}: segment {segment!r} matches nothing; use decoded text, {{name}}, * or a final **"
+        )
+
+
+def _parse_asks(row: str, method: str, asks: str | Iterable[str] | Mapping[str, Any], *, rest: bool) -> Operation:
+    table: Mapping[str, Any] = cast("Mapping[str, Any]", asks) if isinstance(asks, Mapping) else {"scopes": asks}
+    unknown = sorted(set(table) - {"scopes", "lane", "costs", "assurance"})
+    if unknown:
+        raise ConfigError(f"operation {row!r}: unknown key {unknown[0]!r}; use scopes, lane, costs, assurance")
+    scopes: Any = table.get("scopes", ())
+    names = frozenset([scopes] if isinstance(scopes, str) else scopes)
+    lane: Any = table.get("lane", "read" if method in ("GET", "HEAD") else "order")
+    if lane not in LANES:
+        raise ConfigError(f"operation {row!r}: unknown lane {lane!r}; use one of {', '.join(sorted(LANES))}")
+    if rest and lane in _DECLARED:
+        raise ConfigError(f"operation {row!r}: lane {lane} needs exact paths, never **")
+    if (lane == "public") == bool(names):
+        raise ConfigError(f"operation {row!r}: name the scopes it takes, or declare lane public and none")
+    costs, assurance = table.get("costs", {}), table.get("assurance", 1)
+    if not all(type(cost) is int and cost >= 0 for cost in costs.values()):
+        raise ConfigError(f"operation {row!r}: costs are whole numbers of units, 0 or more")
+    if type(assurance) is not int or assurance < 1:
+        raise ConfigError(f"operation {row!r}: assurance is a whole number, 1 or more")
+    return Operation(row, names, lane, MappingProxyType(dict(costs)), assurance)
+
+
+def _refuse_ties(group: list[tuple[list[str], Operation]]) -> None:
+    """Rule 3: where two rows match one path and neither is stronger all along, they must ask for the same."""
+    seen: dict[tuple[str, ...], Operation] = {}
+    for segments, operation in group:
+        if all(_rank(segment) == 3 for segment in segments):
+            other = seen.setdefault(tuple(segments), operation)
+            if not other.asks_like(operation):
+                raise ConfigError(f"operations {other.id!r} and {operation.id!r} are one; keep one row")
+    wild = [entry for entry in group if any(_rank(segment) < 3 for segment in entry[0])]
+    for (left, one), (right, two) in combinations(wild, 2):
+        if not one.asks_like(two) and _tied(left, right):
+            raise ConfigError(f"operations {one.id!r} and {two.id!r} match the same paths and ask for different things")
+
+
+def _tied(left: list[str], right: list[str]) -> bool:
+    stronger = weaker = False
+    for a, b in zip(left, right, strict=False):
+        if _rank(a) == _rank(b) == 3 and a != b:
+            return False
+        if ("" in (a, b)) and "**" not in (a, b) and a != b:
+            return False
+        stronger, weaker = stronger or _rank(a) > _rank(b), weaker or _rank(a) < _rank(b)
+        if "**" in (a, b):
+            return stronger == weaker
+    return len(left) == len(right) and stronger == weaker

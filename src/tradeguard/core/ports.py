@@ -1,0 +1,224 @@
+"""Every Protocol of the house: what a check, a proof, a store or a host must be. Nothing else is here.
+
+A port that waits has a colour, so that it is never put into a host that cannot wait that way:
+`instant` never waits; `brief` waits a bounded moment (SQLite); `blocking` holds its thread; `async` needs a loop.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol, runtime_checkable
+
+from tradeguard.core.conditions import Condition, Outcome, Seen
+from tradeguard.core.credential import Claim
+from tradeguard.core.decision import Denial
+from tradeguard.core.event import Event
+from tradeguard.core.key import KeyRecord
+from tradeguard.core.principal import Principal
+from tradeguard.core.request import Request
+
+Colour = Literal["instant", "brief", "blocking", "async"]
+
+
+class Port(Protocol):
+    """Something outside the core that the guard waits for."""
+
+    @property
+    def colour(self) -> Colour:
+        """How it waits."""
+        ...
+
+
+@runtime_checkable
+class Proof(Protocol):
+    """Finds out who is asking. Exactly one proof of a guard's list may claim a request."""
+
+    @property
+    def challenge(self) -> str:
+        """What WWW-Authenticate says on a 401 (RFC 9110, 11.6.1)."""
+        ...
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """What it waits for."""
+        ...
+
+    def claim(self, request: Request, /) -> Claim | None:
+        """Say from the head alone whether this proof is meant; no work that a stranger could abuse."""
+        ...
+
+    async def prove(self, request: Request, claim: Claim, /) -> Denial | None:
+        """Verify, then call `request.prove`; the work depends on the bytes of the request only."""
+        ...
+
+
+@runtime_checkable
+class Check(Protocol):
+    """A judge: answers at once, from the request and what it carries."""
+
+    async def __call__(self, request: Request, /) -> Denial | None:
+        """Return why the request may not pass, or None."""
+        ...
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """Needs shared memory: hands the guard conditions for its one commit instead of asking itself."""
+
+    @property
+    def kinds(self) -> frozenset[type]:
+        """Which of the four conditions it uses."""
+        ...
+
+    def conditions(self, request: Request, /) -> Iterable[Condition]:
+        """Return what must hold for this request."""
+        ...
+
+    def denial(self, condition: Condition, outcome: Outcome, /) -> Denial:
+        """Explain the failure of one of its own conditions."""
+        ...
+
+
+@runtime_checkable
+class Gate(Protocol):
+    """Keeps those who keep failing away from the work."""
+
+    def door(self, source: str | None, at: int, /) -> Denial | None:
+        """Refuse by source, before anything of the request is looked at."""
+        ...
+
+    def gate(self, request: Request, claim: Claim, /) -> Denial | None:
+        """Refuse by key and source, before the body is read."""
+        ...
+
+    def failed(self, request: Request, claim: Claim | None, /) -> None:
+        """Count a failure before the proof."""
+        ...
+
+
+@runtime_checkable
+class Rechecking(Protocol):
+    """Can say again, at once, whether a grant still stands."""
+
+    def recheck(self, principal: Principal, at: int, /) -> Denial | None:
+        """Return why the grant no longer stands at a time (ns UTC), or None."""
+        ...
+
+
+class State(Port, Protocol):
+    """Shared memory: settles all conditions of a request in one atomic step."""
+
+    @property
+    def supports(self) -> frozenset[type]:
+        """Which of the four conditions it can settle."""
+        ...
+
+    @property
+    def since(self) -> int:
+        """From when on it remembers, ns UTC: start for a store that forgets, 0 for one that does not."""
+        ...
+
+    async def commit(
+        self,
+        conditions: Iterable[Condition],
+        at: int,
+        request_id: str,
+        seen: Seen | None,
+        denied: bool = False,
+        reserve: bool = False,
+    ) -> Outcome:
+        """Settle the conditions as `tradeguard.core.conditions` says; `reserve` opens the room kept for cancels."""
+        ...
+
+    async def set(self, key: str, value: int, until: int | None = None) -> int:
+        """Store a number for `Below`; return the new version of the store."""
+        ...
+
+
+class Table(Protocol):
+    """The node's own counters: of fixed size, exact under threads."""
+
+    def add(self, key: tuple[str, ...], cost: int, at: int) -> int:
+        """Add `cost` ns of debt to a key, draining 1 ns per ns; return its debt as the time it is drained."""
+        ...
+
+    def drained(self, key: tuple[str, ...]) -> int:
+        """Return when the key's debt is drained, ns UTC; 0 for a key without one."""
+        ...
+
+
+class Keys(Port, Protocol):
+    """Where key records are found."""
+
+    async def find(self, id: str, /) -> KeyRecord | None:
+        """Return the record of a key id, or None."""
+        ...
+
+
+class Ticket(Protocol):
+    """The receipt of an appended event: not a future, so that a host without a loop can wait for it too."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the journal is through with the event."""
+        ...
+
+    def then(self, callback: Callable[[], object], /) -> None:
+        """Call back when done, from any thread; at once if it is."""
+        ...
+
+    def wait(self) -> None:
+        """Hold the thread until the event is on record.
+
+        Raises:
+            BackendDown: it is not, and will not be.
+        """
+        ...
+
+
+class Journal(Port, Protocol):
+    """Where events are kept."""
+
+    def append(self, event: Event, /) -> Ticket:
+        """Take an event; never waits. Whoever needs it on record waits for the ticket through the runtime."""
+        ...
+
+    def count(self, code: str, /) -> None:
+        """Count a refusal of a stranger that is not worth a line of its own."""
+        ...
+
+    def flush(self) -> None:
+        """Write out what is held back; called at the end."""
+        ...
+
+
+class Body(Protocol):
+    """Reads a request body within its limits."""
+
+    async def read(self, declared: int | None, /) -> bytes:
+        """Return the whole body. `declared` is its length as the head has it; None if the head does not say."""
+        ...
+
+    def release(self) -> None:
+        """Give the bytes back to the budget of unproven bodies."""
+        ...
+
+
+class Runtime(Protocol):
+    """The host's way of waiting and its clock."""
+
+    @property
+    def colours(self) -> frozenset[Colour]:
+        """The colours of ports that can wait here."""
+        ...
+
+    def now(self) -> int:
+        """Return the time, ns UTC; it never steps back."""
+        ...
+
+    async def wait(self, ticket: Ticket, /) -> None:
+        """Wait until an event is on record; raises `BackendDown` if it will not be."""
+        ...
+
+    def within(self, seconds: float, /) -> AbstractAsyncContextManager[object]:
+        """Raise TimeoutError in a block that takes longer, where this host can interrupt it."""
+        ...

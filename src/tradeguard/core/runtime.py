@@ -1,0 +1,96 @@
+"""How a host waits, and its clock: one small class per colour. The only core file that knows time and threads."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+
+from tradeguard.core.ports import Colour, Ticket
+
+
+def request_id() -> str:
+    """Return a new request id: 128 random bits in hex."""
+    return os.urandom(16).hex()
+
+
+class Clock:
+    """Wall time that never steps back: the wall time of its start plus what the monotonic clock has run since.
+
+    A step of the system clock (ns UTC) takes effect when the process restarts; a slew (NTP) at once.
+    """
+
+    __slots__ = ("_offset",)
+
+    def __init__(self) -> None:
+        self._offset: Final = time.time_ns() - time.monotonic_ns()
+
+    def now(self) -> int:
+        """Return the time, ns UTC."""
+        return time.monotonic_ns() + self._offset
+
+
+class Threads(Clock):
+    """A host that gives each request a thread (WSGI). Waiting holds that thread."""
+
+    colours: Final[frozenset[Colour]] = frozenset({"instant", "brief", "blocking"})
+
+    async def wait(self, ticket: Ticket) -> None:
+        """Hold the thread until the event is on record."""
+        ticket.wait()
+
+    def within(self, _seconds: float) -> AbstractAsyncContextManager[object]:
+        """Do nothing: a thread that waits cannot be interrupted; deadlines are tested when it is back."""
+        return _unlimited()
+
+
+class Loop(Clock):
+    """A host with an event loop (ASGI, aiohttp). Waiting gives the loop to others."""
+
+    colours: Final[frozenset[Colour]] = frozenset({"instant", "brief", "async"})
+
+    async def wait(self, ticket: Ticket) -> None:
+        """Suspend until the event is on record."""
+        if not ticket.done:
+            loop, done = asyncio.get_running_loop(), asyncio.Event()
+            ticket.then(lambda: loop.call_soon_threadsafe(done.set))
+            await done.wait()
+        ticket.wait()
+
+    def within(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """Interrupt a block that takes longer than `seconds`."""
+        return asyncio.timeout(seconds)
+
+
+@asynccontextmanager
+async def _unlimited() -> AsyncGenerator[None]:
+    yield
+
+
+class Budget:
+    """Bytes that the process holds for requests nobody has proved yet; exact under threads."""
+
+    __slots__ = ("_free", "_lock")
+
+    def __init__(self, size: int) -> None:
+        self._free, self._lock = size, threading.Lock()
+
+    @property
+    def free(self) -> int:
+        """How many bytes are left."""
+        return self._free
+
+    def take(self, amount: int) -> bool:
+        """Take bytes out; False, and nothing taken, if there are not that many."""
+        with self._lock:
+            if amount > self._free:
+                return False
+            self._free -= amount
+            return True
+
+    def give(self, amount: int) -> None:
+        """Give bytes back."""
+        with self._lock:
+            self._free += amount
