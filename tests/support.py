@@ -1,8 +1,7 @@
 """What the tests share: a clock that stands still, keys, a guard, requests signed and not."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -23,6 +22,7 @@ from tradeguard.signing.material import Ed25519, Hmac
 from tradeguard.signing.rows import BINANCE, TG1
 from tradeguard.signing.signer import Outgoing, Signer
 
+T = TypeVar("T")
 NOW = 1_795_000_000_000_000_000  # ns UTC
 MS, SECOND = 1_000_000, 1_000_000_000
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -60,8 +60,8 @@ class StillClock:
     async def wait(self, ticket: Ticket) -> None:
         ticket.wait()
 
-    def within(self, _seconds: float) -> AbstractAsyncContextManager[object]:
-        return nullcontext()
+    async def within(self, _seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        return await work
 
 
 def make_keys() -> MemoryKeys:

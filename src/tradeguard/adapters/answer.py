@@ -36,7 +36,7 @@ def response_fields(request_id: str, scheme: str) -> list[tuple[bytes, bytes]]:
     return fields
 
 
-def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str, close: bool = False) -> Answer:
+def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str) -> Answer:
     """Render a refusal.
 
     Args:
@@ -44,7 +44,6 @@ def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str, clos
         request_id: ours.
         scheme: "http" or "https".
         challenge: for WWW-Authenticate on a 401 (RFC 9110, 11.6.1).
-        close: a body was left unread, so that the connection cannot be used again.
     """
     problem = {
         "type": f"urn:tradeguard:denial:{denial.public}",
@@ -62,6 +61,4 @@ def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str, clos
         fields.append((b"retry-after", b"%d" % denial.retry_after))
     if denial.status == 401:
         fields.append((b"www-authenticate", challenge.encode()))
-    if close:
-        fields.append((b"connection", b"close"))
     return Answer(denial.status, fields, body)

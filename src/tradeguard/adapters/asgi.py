@@ -9,12 +9,12 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
 from typing import Any
-from urllib.parse import quote
 
-from tradeguard.adapters.answer import UNCONFIGURED, Answer, refuse, response_fields
+from tradeguard.adapters.answer import UNCONFIGURED, refuse, response_fields
 from tradeguard.core.address import parse_address
 from tradeguard.core.body import SHORT
 from tradeguard.core.decision import Denial, Refused
+from tradeguard.core.frame import quote_path
 from tradeguard.core.guard import Guard
 from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.core.runtime import Loop, request_id
@@ -25,7 +25,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-CANONICAL_SAFE = "/!$&'()*+,=:@~"
 _log = logging.getLogger("tradeguard")
 
 
@@ -51,7 +50,7 @@ class ASGI:
         if scope["type"] == "http":
             guard = self._guard or self._build()
             if guard is None:
-                await _answer(send, Denial(UNCONFIGURED), request_id(), scope["scheme"], "", close=True)
+                await _answer(send, Denial(UNCONFIGURED), request_id(), scope, "", close=True)
             else:
                 await self._serve(guard, scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -66,12 +65,12 @@ class ASGI:
         arrived, id, peer = guard.runtime.now(), request_id(), _peer(scope)
         denial = guard.door(peer, arrived)
         if denial is not None:
-            await _answer(send, denial, id, scope["scheme"], guard.challenge, close=True)
+            await _answer(send, denial, id, scope, guard.challenge, close=True)
             return
         request = _request(guard, scope, receive, id, peer, arrived)
         decision = await guard.admit(request)
         if isinstance(decision, Denial):
-            await _answer(send, decision, id, request.scheme, guard.challenge, close=request.unread)
+            await _answer(send, decision, id, scope, guard.challenge, close=request.unread)
             return
         scope["tradeguard"] = decision
         body, sent, status = await request.body(), False, 0
@@ -150,12 +149,12 @@ def _request(guard: Guard, scope: Scope, receive: Receive, id: str, peer: Peer, 
 def _locate(scope: Scope) -> tuple[bytes, str, str]:
     """Return the signed target, the path as it is routed, and the prefix."""
     path, prefix = scope["path"], scope.get("root_path", "")
-    raw = scope.get("raw_path") or quote(path, safe=CANONICAL_SAFE).encode()
+    raw = scope.get("raw_path") or quote_path(path)
     if prefix:
         if path == prefix or path.startswith(prefix + "/"):
             path = path[len(prefix) :]
         else:
-            raw = quote(prefix, safe=CANONICAL_SAFE).encode() + raw
+            raw = quote_path(prefix) + raw
     query = scope.get("query_string", b"")
     return (raw + b"?" + query if query else raw), path, prefix
 
@@ -178,7 +177,9 @@ def _warn_rewritten() -> None:
     )
 
 
-async def _answer(send: Send, denial: Denial, id: str, scheme: str, challenge: str, *, close: bool) -> None:
-    answer: Answer = refuse(denial, id, scheme=scheme, challenge=challenge, close=close)
+async def _answer(send: Send, denial: Denial, id: str, scope: Scope, challenge: str, *, close: bool) -> None:
+    answer = refuse(denial, id, scheme=scope.get("scheme", "http"), challenge=challenge)
+    if close and scope.get("http_version", "1.1").startswith("1"):
+        answer.fields.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.fields})
     await send({"type": "http.response.body", "body": answer.body})

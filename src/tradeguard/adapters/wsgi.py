@@ -1,26 +1,191 @@
 """WSGI: Flask, Django and any other PEP 3333 application.
 
 The signed target is prefix + received: the server's own raw target where it hands one on (`REQUEST_URI`, `RAW_URI`:
-gunicorn, waitress, werkzeug, uwsgi), with `SCRIPT_NAME` in front where it lacks that. wsgiref hands none on, so the
-target is rebuilt as `SCRIPT_NAME` + `PATH_INFO` in their one canonical spelling: letters, digits and `-._~!$&'()*+,=:@`
-as themselves, all else as upper-case percent-encoded UTF-8. A client that encodes one of those cannot be verified
-there; and a bare trailing `?` is lost.
+gunicorn, waitress, werkzeug), with `SCRIPT_NAME` in front where it lacks that.
+
+What wsgiref loses: it hands on no raw target, so that is rebuilt from `SCRIPT_NAME` + `PATH_INFO` in their canonical
+spelling (letters, digits and `-._~!$&'()*+,=:@` as themselves, all else as upper-case percent-encoded UTF-8); a client
+that spells it otherwise, or sends a bare trailing `?`, cannot be verified. It says `text/plain` where there is no
+Content-Type, so `text/plain` is taken for none. Of two Content-Length or Content-Type fields it shows one.
 
 A thread that waits for a body cannot be interrupted: the deadline is tested between chunks and after the last byte. The
-server must bring the rest: a read timeout on its sockets (gunicorn --timeout, waitress channel_timeout).
+server must bring the rest: a timeout on its sockets (gunicorn --timeout, waitress channel_timeout). A server that reads
+on after an early answer must close the connection or read the body away; an application may not send Connection.
 """
 
 import io
-import logging
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
+from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote, unquote_to_bytes
 
-from tradeguard.adapters.answer import UNCONFIGURED, refuse, response_fields
+from tradeguard.adapters.answer import refuse, response_fields
 from tradeguard.core.address import parse_address
-from tradeguard.core.decision import Decision, Denial
+from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.drive import drive
+from tradeguard.core.frame import LENGTH, quote_path
 from tradeguard.core.guard import Guard
 from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.core.runtime import Threads, request_id
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Callable[[bytes], object]]
+App = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_CHUNK: Final = 65_536
+
+
+class WSGI:
+    """Guards a WSGI application. The handler finds the `Grant` in `environ["tradeguard"]`.
+
+    Args:
+        app: the application.
+        guard: the guard, or a function that builds it.
+
+    Raises:
+        ConfigError: while it is built, so that a wrong configuration stops the server.
+    """
+
+    def __init__(self, app: App, guard: Guard | Callable[[], Guard]) -> None:
+        self.app = app
+        self.guard = guard if isinstance(guard, Guard) else guard()
+        self.guard.bind(Threads())
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        guard, id = self.guard, request_id()
+        arrived, peer = guard.runtime.now(), Peer(parse_address(environ.get("REMOTE_ADDR", "")))
+        denial = guard.door(peer, arrived)
+        if denial is not None:
+            return _answer(denial, id, environ["wsgi.url_scheme"], guard.challenge, start_response)
+        request = _request(guard, environ, id, peer, arrived)
+        decision = drive(guard.admit(request))
+        if isinstance(decision, Denial):
+            return _answer(decision, id, request.scheme, guard.challenge, start_response)
+        environ["tradeguard"] = decision
+        _replay(environ, drive(request.body()))
+        return _Response(self, request, environ, start_response)
+
+
+class _Response:
+    """The application's response, passed through as it comes; its end is the outcome."""
+
+    def __init__(self, wsgi: WSGI, request: Request, environ: Environ, start_response: StartResponse) -> None:
+        self._guard, self._request, self._start = wsgi.guard, request, start_response
+        self._status, self._finished = 0, False
+        try:
+            self._chunks = wsgi.app(environ, self._respond)
+        except BaseException as error:
+            self._finish(type(error).__name__)
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._chunks
+        except Exception as error:
+            self._finish(type(error).__name__)
+            raise
+
+    def close(self) -> None:
+        """Called by the server at the end, or when the client has gone."""
+        try:
+            close = getattr(self._chunks, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._finish()
+
+    def _respond(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
+        self._status = int(status[:3])
+        theirs = [field for field in headers if field[0].lower() != "x-request-id"]
+        ours = _text(response_fields(self._request.id, self._request.scheme))
+        return self._start(status, theirs + ours, *exc_info)
+
+    def _finish(self, detail: str = "") -> None:
+        if not self._finished:
+            self._finished = True
+            self._guard.finish(self._request, self._status, detail)
+
+
+def _request(guard: Guard, environ: Environ, id: str, peer: Peer, arrived: int) -> Request:
+    target, path, prefix = _locate(environ)
+    return Request(
+        id=id,
+        method=environ["REQUEST_METHOD"],
+        target=target,
+        path=path,
+        prefix=prefix,
+        scheme=environ["wsgi.url_scheme"],
+        version=environ.get("SERVER_PROTOCOL", "HTTP/1.1").removeprefix("HTTP/"),
+        headers=Headers(_fields(environ)),
+        peer=peer,
+        arrived=arrived,
+        body=guard.reader(_Input(environ).chunk),
+    )
+
+
+class _Input:
+    """The server's input, read up to the announced length, or to the end where the server marks that (chunked)."""
+
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+        self._left: int | None = None
+
+    async def chunk(self) -> tuple[bytes, bool]:
+        """Read on; the frame has approved of the length by now."""
+        length = self._environ.get("CONTENT_LENGTH")
+        if not length and not self._environ.get("wsgi.input_terminated"):
+            raise Refused(Denial(LENGTH, detail="this server does not read chunked bodies"))
+        if self._left is None:
+            self._left = int(length) if length else -1
+        data: bytes = self._environ["wsgi.input"].read(min(_CHUNK, self._left) if length else _CHUNK)
+        self._left -= len(data)
+        return data, bool(data) and self._left != 0
+
+
+def _locate(environ: Environ) -> tuple[bytes, str, str]:
+    """Return the signed target, the path as it is routed, and the prefix."""
+    prefix, path = _decode(environ.get("SCRIPT_NAME", "")), _decode(environ.get("PATH_INFO", ""))
+    raw: str | None = environ.get("REQUEST_URI") or environ.get("RAW_URI")
+    if raw is None:
+        query = environ.get("QUERY_STRING", "")
+        return quote_path(prefix + path) + ("?" + query if query else "").encode("latin-1"), path, prefix
+    target, front = raw.encode("latin-1", "replace"), quote_path(prefix)
+    if prefix and not (target == front or target.startswith((front + b"/", front + b"?"))):
+        target = front + target
+    return target, path, prefix
+
+
+def _decode(text: str) -> str:
+    """Read a PEP 3333 text: the bytes of UTF-8, each as one latin-1 character."""
+    return text.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+
+
+def _fields(environ: Environ) -> list[tuple[bytes, bytes]]:
+    fields = [
+        (name[5:].replace("_", "-").lower().encode("latin-1"), str(value).encode("latin-1", "replace"))
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    ]
+    kind, length = environ.get("CONTENT_TYPE"), environ.get("CONTENT_LENGTH")
+    if kind and not (kind == "text/plain" and environ.get("SERVER_SOFTWARE", "").startswith("WSGIServer/")):
+        fields.append((b"content-type", kind.encode("latin-1", "replace")))
+    if length:
+        fields.append((b"content-length", length.encode("latin-1", "replace")))
+    return fields
+
+
+def _replay(environ: Environ, body: bytes) -> None:
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["wsgi.input_terminated"] = True
+    if environ.pop("HTTP_TRANSFER_ENCODING", None) or environ.get("CONTENT_LENGTH"):
+        environ["CONTENT_LENGTH"] = str(len(body))
+
+
+def _answer(denial: Denial, id: str, scheme: str, challenge: str, start_response: StartResponse) -> Iterable[bytes]:
+    answer = refuse(denial, id, scheme=scheme, challenge=challenge)
+    start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", _text(answer.fields))
+    return [answer.body]
+
+
+def _text(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(name.decode(), value.decode()) for name, value in fields]

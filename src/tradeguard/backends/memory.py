@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
-from tradeguard.core.conditions import Below, Condition, Once, Outcome, Seen, by_rank
+from tradeguard.core.conditions import NO_USAGE, Below, Condition, Once, Outcome, Seen, by_rank
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.event import WRITTEN, Event, Written
 from tradeguard.core.key import KeyRecord
@@ -76,7 +76,8 @@ class Memory:
                         failed.append(condition)
                 else:
                     raise TypeError(f"Memory cannot settle {type(condition).__name__}")
-            return Outcome(by_rank(failed), now, self._epoch, self._version, first=first, full=full)
+            ranked = by_rank(failed) if failed else ()
+            return Outcome(ranked, now, self._epoch, self._version, NO_USAGE, first, False, full)
 
     async def set(self, key: str, value: int, until: int | None = None) -> int:
         """Store a number for `Below`, until a time (ns UTC) or for good; return the new version."""

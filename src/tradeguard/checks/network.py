@@ -22,4 +22,4 @@ class Network:
         principal, address = request.principal, request.peer.address
         if principal is None or not principal.networks or address in principal.networks:
             return None
-        return Denial(OUTSIDE, members={"address": str(address) if address is not None else "unknown"})
+        return Denial(OUTSIDE, members={"address": address.text if address is not None else "unknown"})

@@ -55,8 +55,7 @@ class Reader:
         if declared == 0:
             return b""
         try:
-            async with self._runtime.within(self._policy.body_seconds):
-                body = await self._collect()
+            body = await self._runtime.within(self._policy.body_seconds, self._collect())
         except TimeoutError:
             raise Refused(Denial(SLOW)) from None
         if declared is not None and len(body) != declared:

@@ -61,6 +61,7 @@ class Quota(NamedTuple):
 
 Condition = Once | Advance | Below | Quota
 Seen = tuple[str, int]
+NO_USAGE: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 _RANK: Mapping[type, int] = {Once: 0, Advance: 0, Below: 1, Quota: 2}
 
 
@@ -75,7 +76,7 @@ class Outcome(NamedTuple):
     time: int
     epoch: str
     version: int
-    usage: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    usage: Mapping[str, tuple[int, ...]] = NO_USAGE
     first: str | None = None
     behind: bool = False
     full: bool = False

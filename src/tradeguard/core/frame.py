@@ -9,14 +9,15 @@
 5.  Exactly one Host (RFC 9112, 3.2), without user information; the authority is its lower-case form without the
     default port.
 6.  Content-Length or Transfer-Encoding, never both, neither twice (RFC 9112, 6.3). A request body is not encoded.
-7.  Header names are tokens in lower case, values hold no CR, LF or NUL; their number and size are capped.
+7.  Header names are tokens in lower case, values hold no CR, LF or NUL; their number and size are capped. What says
+    how to read the request stands once.
 """
 
 import re
 import string
 from functools import lru_cache
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from tradeguard.core.decision import Denial, Refused, register
 from tradeguard.core.policy import Policy
@@ -53,13 +54,13 @@ ENCODED = register(
     text="An encoded request body is not accepted.",
     hint="The client compresses its bodies (Content-Encoding); signatures are over plain bytes.",
 )
-FIELD = register("frame.field", status=400, text=_MALFORMED, hint="A header name or value has a forbidden character.")
+FIELD = register("frame.field", status=400, text=_MALFORMED, hint="A header name or value has a forbidden character, or stands twice.")
 LARGE = register("frame.large", status=431, text="The header is too large.", hint="See Policy.head_bytes, head_fields.")
 BODY = register("frame.body", status=413, text="The body is too large.", hint="See Policy.body_bytes.")
 
 _TOKEN: Final = (string.ascii_lowercase + string.digits + "!#$%&'*+-.^_`|~").encode()
-_FIELD_END: Final = re.compile(rb"[\r\n\0]")
 _METHOD: Final = re.compile(r"[A-Z]{1,24}", re.ASCII)
+_ONCE: Final = frozenset({b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"})
 _OVERRIDES: Final = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 _QUERY: Final = re.compile(rb"[!\"$-~]*")
 _PLAIN: Final = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*/?")
@@ -92,13 +93,15 @@ def check_form(request: Request, body: bytes) -> None:
 
 
 def _check_fields(request: Request, policy: Policy) -> None:
-    raw = request.headers.raw
-    if len(raw) > policy.head_fields:
-        raise Refused(Denial(LARGE, detail=f"{len(raw)} fields"))
-    names, values = b"".join([name for name, _ in raw]), b"".join([value for _, value in raw])
+    headers = request.headers
+    if len(headers) > policy.head_fields:
+        raise Refused(Denial(LARGE, detail=f"{len(headers)} fields"))
+    for name in _ONCE & headers.repeated.keys():
+        raise Refused(Denial(HOST if name == b"host" else FIELD, detail=f"{name.decode()} stands twice"))
+    names, values = headers.joined()
     if len(names) + len(values) > policy.head_bytes:
         raise Refused(Denial(LARGE, detail=f"{len(names) + len(values)} bytes"))
-    if names.translate(None, _TOKEN) or _FIELD_END.search(values) or b"" in request.headers:
+    if names.translate(None, _TOKEN) or b"" in headers or b"\r" in values or b"\n" in values or b"\0" in values:
         raise Refused(Denial(FIELD))
 
 
@@ -142,6 +145,11 @@ def canonical_path(path: bytes) -> str:
         return unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
         raise Refused(Denial(PATH, detail="not UTF-8")) from None
+
+
+def quote_path(path: str) -> bytes:
+    """Spell a decoded path canonically, for servers that do not hand on the raw one; nothing else is encoded."""
+    return quote(path, safe="/!$&'()*+,=:@~", errors="surrogateescape").encode()
 
 
 def _check_parameters(text: bytes) -> None:

@@ -331,7 +331,7 @@ class Guard:
             principal.account if principal is not None else "",
             claim.dialect if claim is not None else "",
             credential.digest.hex() if credential is not None else "",
-            str(address) if address is not None else request.peer.rewritten,
+            address.text if address is not None else request.peer.rewritten,
             note(b"x-request-id")[:64],
             note(b"traceparent")[:64],
             detail[:256],

@@ -105,10 +105,11 @@ class _Node:
         if depth == len(segments):
             return self.here
         segment = segments[depth]
-        for child in (self.literal.get(segment), *((self.param, self.star) if segment else ())):
-            found = child.find(segments, depth + 1) if child is not None else None
-            if found is not None:
-                return found
+        for child in (self.literal.get(segment), self.param, self.star):
+            if child is not None and (segment or child is self.literal.get("")):
+                found = child.find(segments, depth + 1)
+                if found is not None:
+                    return found
         return self.rest
 
 
@@ -139,12 +140,11 @@ class Operations:
     def match(self, method: str, path: str) -> Operation | None:
         """Return the operation of a request, or None. `path` is decoded and canonical."""
         exact = self._exact.get(method)
-        if exact is not None and (operation := exact.get(path)) is not None:
-            return operation
+        found = exact.get(path) if exact is not None else None
         root = self._roots.get(method)
-        if root is not None and (operation := root.find(path.split("/")[1:], 0)) is not None:
-            return operation
-        return self.match("GET", path) if method == "HEAD" else None
+        if found is None and root is not None:
+            found = root.find(path.split("/")[1:], 0)
+        return self.match("GET", path) if found is None and method == "HEAD" else found
 
     def check_scopes(self, vocabulary: frozenset[Scope]) -> None:
         """Raise `ConfigError` for the first operation that asks for a scope nobody declared."""

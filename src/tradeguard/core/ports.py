@@ -4,9 +4,8 @@ A port that waits has a colour, so that it is never put into a host that cannot 
 `instant` never waits; `brief` waits a bounded moment (SQLite); `blocking` holds its thread; `async` needs a loop.
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from tradeguard.core.conditions import Condition, Outcome, Seen
 from tradeguard.core.credential import Claim
@@ -16,6 +15,7 @@ from tradeguard.core.key import KeyRecord
 from tradeguard.core.principal import Principal
 from tradeguard.core.request import Request
 
+T = TypeVar("T")
 Colour = Literal["instant", "brief", "blocking", "async"]
 
 
@@ -219,6 +219,6 @@ class Runtime(Protocol):
         """Wait until an event is on record; raises `BackendDown` if it will not be."""
         ...
 
-    def within(self, seconds: float, /) -> AbstractAsyncContextManager[object]:
-        """Raise TimeoutError in a block that takes longer, where this host can interrupt it."""
+    async def within(self, seconds: float, work: Coroutine[Any, Any, T], /) -> T:
+        """Do the work; raise TimeoutError in it when it has waited too long, where this host can interrupt it."""
         ...

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from tradeguard.core.address import Address, source_of
+from tradeguard.core.address import Address
 from tradeguard.core.decision import Denial, Refused, register
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class Headers:
     __slots__ = ("_index", "raw", "repeated")
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
-        self.raw = raw if isinstance(raw, list) else list(raw)
-        self._index = dict(self.raw)
+        self.raw = list(raw)
+        self._index: dict[bytes, bytes] = dict(self.raw)
         self.repeated: Mapping[bytes, int] = {}
         if len(self._index) != len(self.raw):
             self.repeated = {name: n for name, n in Counter(name for name, _ in self.raw).items() if n > 1}
@@ -49,6 +49,12 @@ class Headers:
     def note(self, name: bytes) -> str:
         """Return a field for the log, empty where it is absent: whichever stands last, and nothing to decide by."""
         return self._index.get(name, b"").decode("latin-1")
+
+    def joined(self) -> tuple[bytes, bytes]:
+        """Return all names in one, and all values: for checks on every byte of them."""
+        if self.repeated:
+            return b"".join([name for name, _ in self.raw]), b"".join([value for _, value in self.raw])
+        return b"".join(self._index), b"".join(self._index.values())
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._index
@@ -70,7 +76,7 @@ class Peer(NamedTuple):
     @property
     def source(self) -> str | None:
         """The party that failures are counted against: the address, or its /64 for IPv6."""
-        return None if self.address is None else source_of(self.address)
+        return None if self.address is None else self.address.source
 
 
 class Request:
@@ -126,7 +132,8 @@ class Request:
         self.claim: Claim | None = None
         self.phase: object = "frame"
         self.context: dict[str, Any] | None = None
-        self._body, self._reader = (body, None) if isinstance(body, bytes) else (None, body)
+        self._body: bytes | None = body if isinstance(body, bytes) else None
+        self._reader: Body | None = None if isinstance(body, bytes) else body
         self._credential: Credential | None = None
         self._principal: Principal | None = None
 

@@ -4,11 +4,13 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
 from tradeguard.core.ports import Colour, Ticket
+
+T = TypeVar("T")
 
 
 def request_id() -> str:
@@ -41,9 +43,9 @@ class Threads(Clock):
         """Hold the thread until the event is on record."""
         ticket.wait()
 
-    def within(self, _seconds: float) -> AbstractAsyncContextManager[object]:
-        """Do nothing: a thread that waits cannot be interrupted; deadlines are tested when it is back."""
-        return _unlimited()
+    async def within(self, _seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work: a thread that waits cannot be interrupted; deadlines are tested when it is back."""
+        return await work
 
 
 class Loop(Clock):
@@ -59,14 +61,38 @@ class Loop(Clock):
             await done.wait()
         ticket.wait()
 
-    def within(self, seconds: float) -> AbstractAsyncContextManager[object]:
-        """Interrupt a block that takes longer than `seconds`."""
-        return asyncio.timeout(seconds)
+    async def within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work; interrupt it with TimeoutError when it has waited for `seconds`.
+
+        Work that need not wait gets no timer: most bodies are there when they are asked for, and a timer costs more
+        than reading them.
+        """
+        try:
+            waiting = work.send(None)
+        except StopIteration as done:
+            return cast("T", done.value)
+        async with asyncio.timeout(seconds):
+            return await _Started(work, waiting)
 
 
-@asynccontextmanager
-async def _unlimited() -> AsyncGenerator[None]:
-    yield
+class _Started(Awaitable[T]):
+    """A coroutine that has run to its first wait already, awaited from there."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], waiting: object) -> None:
+        self._work, self._waiting = work, waiting
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        waiting = self._waiting
+        while True:
+            step: Callable[[], object]
+            try:
+                step = partial(self._work.send, (yield waiting))
+            except BaseException as error:
+                step = partial(self._work.throw, error)
+            try:
+                waiting = step()
+            except StopIteration as done:
+                return cast("T", done.value)
 
 
 class Budget:
