@@ -115,6 +115,7 @@ def _replay(http: web.Request, body: bytes) -> None:
         payload.feed_data(body)
         payload.feed_eof()
         http._payload = payload
+        http._cache.pop("content", None)
 
 
 def _answer(denial: Denial, id: str, scheme: str, challenge: str, *, close: bool) -> web.Response:
