@@ -359,9 +359,10 @@ def _check_list(checks: tuple[object, ...], without: Sequence[str]) -> None:
     names = [name_of(check) for check in checks]
     if isinstance(without, str) or not set(without) <= set(REQUIRED):
         raise ConfigError(f"without={without!r}: it lists some of {', '.join(REQUIRED)}")
-    for check, name in zip(checks, names, strict=True):
+    for check in checks:
         if isinstance(check, type) or not isinstance(check, (Gate, Proof, Check, Conditional)):
             raise ConfigError(f"{check!r} is no check: it has neither __call__, claim/prove, conditions nor gate")
+    for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two checks are named {name!r}; keep one")
         if name in without:

@@ -1,0 +1,601 @@
+"""The guard: its phases in their order, what it refuses to be built from, and that it fails closed."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from itertools import permutations
+from typing import Any
+
+import pytest
+from conftest import Run
+from support import (
+    HOME, MS, NOW, OPERATIONS, READER, SECOND, SECRET, TRADER, StillClock, make_checks, make_guard, make_keys,
+    make_request, sign,
+)  # fmt: skip
+
+from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys
+from tradeguard.checks.freshness import Freshness
+from tradeguard.checks.replay import Replay
+from tradeguard.checks.scope import Scope
+from tradeguard.checks.signature import Signature
+from tradeguard.checks.source import Source
+from tradeguard.core.conditions import Below, Once, Outcome
+from tradeguard.core.credential import Claim, Credential, Window
+from tradeguard.core.decision import Denial, Grant, register
+from tradeguard.core.errors import BackendDown, ConfigError
+from tradeguard.core.event import Event, Written
+from tradeguard.core.guard import Guard
+from tradeguard.core.key import KeyRecord
+from tradeguard.core.policy import Operations, Policy
+from tradeguard.core.principal import Principal
+from tradeguard.core.request import Request
+from tradeguard.signing.material import Hmac
+from tradeguard.signing.rows import TG1
+from tradeguard.signing.signer import Signer
+
+WRONG = Signer(TG1, "trader", b"not the secret of the key")
+JSON = b"application/json"
+
+
+def order(signer: Signer = TRADER, **other: Any) -> Request:
+    return sign(signer, "POST", b"/v1/orders", body=b"{}", content_type=JSON, **other)
+
+
+def code_of(decision: Grant | Denial) -> str:
+    return decision.code if isinstance(decision, Denial) else "granted"
+
+
+# ---------------------------------------------------------------------------------------------- composition
+
+
+def test_every_list_of_checks_is_refused_or_grants_nothing_without_proof(run: Run) -> None:
+    built, keys = 0, make_keys()
+    for size in range(7):
+        for names in permutations(range(6), size):
+            parts = make_checks(keys)
+            try:
+                guard = make_guard([parts[number] for number in names])
+            except ConfigError:
+                continue
+            built += 1
+            assert code_of(run(guard.admit(make_request("POST", b"/v1/orders")))) == "guard.unclaimed"
+            assert code_of(run(guard.admit(order(WRONG)))) == "signature.wrong"
+            assert code_of(run(guard.admit(order()))) == "granted"
+    assert built == 24 + 2 * 120 + 720  # the four required ones, with one or both of Source and Network
+
+
+MISSING: list[tuple[type, str]] = [(Signature, "Signature"), (Freshness, "Freshness"), (Scope, "Scope"), (Replay, "Replay")]
+
+
+@pytest.mark.parametrize(("kind", "cure"), MISSING)
+def test_a_list_without_a_required_check_is_refused_with_the_cure(kind: type, cure: str) -> None:
+    with pytest.raises(ConfigError, match=cure):
+        make_guard([check for check in make_checks() if not isinstance(check, kind)])
+
+
+@pytest.mark.parametrize("kind", [Freshness, Scope, Replay])
+def test_a_required_check_is_left_out_by_name_only(kind: Any) -> None:
+    checks = [check for check in make_checks() if not isinstance(check, kind)]
+    assert make_guard(checks, without=(kind.name,))
+
+
+def outside_the_scope() -> list[Request]:
+    return [order(READER)]
+
+
+def from_elsewhere() -> list[Request]:
+    return [order(HOME, address="198.51.100.1")]
+
+
+def too_old() -> list[Request]:
+    return [order(at=NOW - 6 * SECOND)]
+
+
+def twice() -> list[Request]:
+    return [order(nonce=b"n" * 16), order(nonce=b"n" * 16)]
+
+
+def many_failures() -> list[Request]:
+    return [order(WRONG) for _ in range(40)] + [order()]
+
+
+@pytest.mark.parametrize(
+    ("name", "attack", "code"),
+    [
+        ("scope", outside_the_scope, "scope.missing"),
+        ("network", from_elsewhere, "network.outside"),
+        ("freshness", too_old, "freshness.stale"),
+        ("replay", twice, "replay.seen"),
+        ("source", many_failures, "source.pair"),
+    ],
+)
+def test_each_check_alone_stands_between_an_attack_and_the_handler(
+    run: Run, name: str, attack: Callable[[], list[Request]], code: str
+) -> None:
+    """Mutation by deletion: with the check the attack is refused by it, without it the attack gets through."""
+    guarded = make_guard()
+    assert code_of([run(guarded.admit(request)) for request in attack()][-1]) == code
+    without = (name,) if name in ("scope", "freshness", "replay") else ()
+    left = [check for check in make_checks() if getattr(check, "name", "") != name]
+    # an expired message cannot be settled either: replay keeps it out where freshness is gone
+    if name == "freshness":
+        left, without = [check for check in left if not isinstance(check, Replay)], ("freshness", "replay")
+    open_guard = make_guard(left, without=without)
+    assert code_of([run(open_guard.admit(request)) for request in attack()][-1]) == "granted"
+
+
+@pytest.mark.parametrize(
+    ("checks", "other", "text"),
+    [
+        ([*make_checks(), Scope()], {}, "two checks are named 'scope'"),
+        ([*make_checks(), "scope"], {}, "is no check"),
+        ([*make_checks(), Scope], {}, "is no check"),
+        (make_checks(), {"without": ("scope",)}, "in the list and in without"),
+        (make_checks(), {"without": ("signature",)}, "it lists some of"),
+        (make_checks(), {"without": "replay"}, "it lists some of"),
+        (make_checks(), {"operations": Operations({"GET /x": "algo:read"})}, "unknown scope 'algo:read'"),
+        (make_checks(), {"operations": Operations({"GET /x": {"scopes": "orders:read", "assurance": 2}})}, "assurance 2"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_the_guard_is_built(checks: list[Any], other: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        make_guard(checks, **other)
+
+
+def test_a_state_that_cannot_settle_a_check_is_refused() -> None:
+    class NumbersOnly(Memory):
+        supports = frozenset({Below})  # type: ignore[misc]
+
+    with pytest.raises(ConfigError, match="Replay needs Once, which NumbersOnly cannot settle"):
+        make_guard(state=NumbersOnly())
+
+
+def test_a_declared_scope_is_known() -> None:
+    assert make_guard(operations=Operations({"GET /x": "algo:read"}), policy=Policy(scopes=["algo:read"]))
+
+
+def test_a_guard_without_runtime_says_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="hand it to an adapter"):
+        _ = make_guard(runtime=None).runtime
+
+
+# ---------------------------------------------------------------------------------------------- the proof line
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (lambda: make_request("POST", b"/v1/orders"), "guard.unclaimed"),
+        (lambda: make_request("POST", b"/no/such/operation"), "guard.unclaimed"),
+        (lambda: order(WRONG), "signature.wrong"),
+        (lambda: order(Signer(TG1, "nobody", SECRET)), "signature.unknown"),
+        (lambda: make_request("POST", b"/v1/orders", headers=[(b"tg-key", b"trader")]), "signature.missing"),
+        (lambda: make_request("GET", b"/v1/time", headers=[(b"tg-signature", b"x")]), "verifier.field"),
+    ],
+    ids=["unsigned", "unmapped", "wrong", "unknown", "bare", "broken"],
+)
+def test_before_the_proof_there_is_one_401(run: Run, request_: Callable[[], Request], code: str) -> None:
+    denial = run(make_guard().admit(request_()))
+    assert isinstance(denial, Denial)
+    face = (denial.status, denial.public, denial.text, denial.executed, denial.retry_after, dict(denial.members))
+    text = "The request is not signed by a known key, or its signature does not verify."
+    assert face == (401, "unauthorized", text, False, None, {})
+    assert denial.code == code
+
+
+def test_what_an_operation_is_shows_only_after_the_proof(run: Run) -> None:
+    assert code_of(run(make_guard().admit(sign(TRADER, "GET", b"/no/such/operation")))) == "guard.unmapped"
+
+
+class Badge:
+    """A custom proof: a header with a name in it."""
+
+    challenge = "Badge"
+    ports = ()
+
+    def __init__(self, denial: Denial | None = None, *, proves: bool = True) -> None:
+        self.result, self.proves = denial, proves
+
+    def claim(self, request: Request, /) -> Claim | None:
+        badge = request.headers.one(b"badge")
+        return None if badge is None else Claim("badge", badge.decode())
+
+    async def prove(self, request: Request, claim: Claim, /) -> Denial | None:
+        if self.proves and self.result is None:
+            window = Window(5 * SECOND, SECOND)
+            coverage = frozenset[str]()
+            at = request.received
+            nonce = request.id.encode()
+            credential = Credential("badge", "none", claim.key_id, at, at + window.past, nonce, bytes(32), coverage, window)
+            record = await make_keys().find("trader")
+            assert record is not None
+            request.prove(credential, record.principal)
+        return self.result
+
+
+def badge_request() -> Request:
+    return make_request("POST", b"/v1/orders", headers=[(b"badge", b"trader")])
+
+
+def with_badge(badge: Badge) -> Guard:
+    return make_guard([badge, Freshness(), Scope(), Replay()])
+
+
+def test_a_custom_proof_proves(run: Run) -> None:
+    assert code_of(run(with_badge(Badge()).admit(badge_request()))) == "granted"
+
+
+def test_a_custom_proofs_denial_wears_the_face_of_the_one_401(run: Run) -> None:
+    denial = run(with_badge(Badge(Denial("badge.lost", status=403, detail="why"))).admit(badge_request()))
+    assert isinstance(denial, Denial)
+    assert (denial.code, denial.status, denial.public, denial.detail) == ("badge.lost", 401, "unauthorized", "why")
+
+
+def test_a_custom_proofs_outage_keeps_its_status(run: Run) -> None:
+    assert run(with_badge(Badge(Denial("badge.reader", status=503))).admit(badge_request())).status == 503
+
+
+def test_a_proof_that_proves_nothing_grants_nothing(run: Run) -> None:
+    assert code_of(run(with_badge(Badge(proves=False)).admit(badge_request()))) == "guard.unproven"
+
+
+def test_two_proofs_at_once_are_refused(run: Run) -> None:
+    guard = make_guard([*make_checks(), Badge()])
+    both = order()
+    request = make_request("POST", b"/v1/orders", headers=[(b"badge", b"x"), *both.headers.raw[1:]], body=b"{}")
+    assert code_of(run(guard.admit(request))) == "guard.ambiguous"
+    assert guard.challenge == 'TG1 realm="api", Binance realm="api", Badge'
+
+
+def test_credential_and_principal_are_write_once(run: Run) -> None:
+    class Thief:
+        async def __call__(self, request: Request, /) -> Denial | None:
+            assert request.credential is not None
+            request.prove(request.credential, Principal("admin", "admin", "admin", frozenset({"keys:admin"}), None))  # type: ignore[arg-type]
+            return None
+
+    request = order()
+    assert code_of(run(make_guard([*make_checks(), Thief()]).admit(request))) == "guard.fault"
+    assert request.principal is not None
+    assert request.principal.key_id == "trader"
+    with pytest.raises(AttributeError):
+        request.principal = None  # type: ignore[misc]
+
+
+# ---------------------------------------------------------------------------------------------- judges
+
+
+class TradingHours:
+    """The custom check of the design page."""
+
+    async def __call__(self, request: Request, /) -> Denial | None:
+        assert request.operation is not None
+        if request.operation.lane == "order" and not 8 <= request.received // 3_600_000_000_000 % 24 < 22:
+            return Denial("hours.closed", status=403)
+        return None
+
+
+def test_a_custom_check_judges(run: Run) -> None:
+    at_night = NOW // (86_400 * SECOND) * 86_400 * SECOND + 3 * 3600 * SECOND
+    for at, code in ((at_night, "hours.closed"), (at_night + 9 * 3600 * SECOND, "granted")):
+        guard = make_guard([*make_checks(), TradingHours()], runtime=StillClock(at))
+        assert code_of(run(guard.admit(order(at=at, arrived=at)))) == code
+
+
+def test_the_first_denial_in_the_lists_order_wins(run: Run) -> None:
+    request = {"at": NOW - 60 * SECOND}
+    assert code_of(run(make_guard().admit(order(READER, **request)))) == "freshness.stale"
+    source, signature, freshness, network, scope, replay = make_checks()
+    turned = make_guard([source, signature, scope, network, freshness, replay])
+    assert code_of(run(turned.admit(order(READER, **request)))) == "scope.missing"
+
+
+def test_a_refused_order_does_not_come_back_to_life(run: Run) -> None:
+    class Closed:
+        open = False
+
+        async def __call__(self, _request: Request, /) -> Denial | None:
+            return None if self.open else Denial("venue.closed", status=503)
+
+    closed = Closed()
+    guard = make_guard([*make_checks(), closed])
+    assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "venue.closed"
+    closed.open = True
+    assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "replay.seen"
+
+
+def test_a_message_that_was_used_is_said_to_be_used_whatever_the_judges_say(run: Run) -> None:
+    """Else a client would read `executed: false`, and sign an order again that is in the book."""
+    guard = make_guard()
+    first = order(HOME, nonce=b"n" * 16, address="203.0.113.7")
+    assert code_of(run(guard.admit(first))) == "granted"
+    again = run(guard.admit(order(HOME, nonce=b"n" * 16, address="198.51.100.1")))
+    assert isinstance(again, Denial)
+    assert (again.code, again.executed, again.members) == ("replay.seen", "unknown", {"first_request_id": first.id})
+
+
+def test_a_public_operation_needs_no_proof_and_runs_the_hosts_own_judges(run: Run) -> None:
+    seen: list[object] = []
+
+    class Looks:
+        async def __call__(self, request: Request, /) -> Denial | None:
+            seen.append(request.principal)
+            return None
+
+    grant = run(make_guard([*make_checks(), Looks()]).admit(make_request()))
+    assert isinstance(grant, Grant)
+    assert (grant.principal, grant.recheck(), seen) == (None, None, [None])
+
+
+# ---------------------------------------------------------------------------------------------- failing closed
+
+
+class Breaks:
+    """A check that raises."""
+
+    async def __call__(self, _request: Request, /) -> Denial | None:
+        raise ZeroDivisionError
+
+
+def test_a_check_that_raises_is_a_503_that_names_it(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    denial = run(make_guard([*make_checks(), Breaks()]).admit(order()))
+    assert isinstance(denial, Denial)
+    assert (denial.code, denial.status, denial.detail) == ("guard.fault", 503, "Breaks: ZeroDivisionError")
+    assert "Breaks" not in denial.text
+    assert "Traceback" in caplog.text
+
+
+class Suspends:
+    """A check that waits for an event loop."""
+
+    async def __call__(self, _request: Request, /) -> Denial | None:
+        await asyncio.sleep(0)
+        return None
+
+
+def test_a_check_that_suspends_under_drive_is_a_503_that_names_it(run: Run) -> None:
+    decision = run(make_guard([*make_checks(), Suspends()]).admit(order()))
+    if run is asyncio.run:
+        assert code_of(decision) == "granted"
+    else:
+        assert (decision.code, decision.status, decision.detail) == ("guard.suspended", 503, "Suspends: Suspended")
+
+
+class Failing(Memory):
+    """A state whose commit fails in a given way."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(since=1)
+        self.error = error
+
+    async def commit(self, *_: Any, **__: Any) -> Outcome:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "executed"),
+    [
+        (BackendDown("refused"), "guard.down", False),
+        (BackendDown("timed out", unknown=True), "guard.unsure", "unknown"),
+        (ValueError("nonsense"), "guard.unsure", "unknown"),
+    ],
+)
+def test_a_store_that_fails_refuses(run: Run, error: Exception, code: str, executed: object) -> None:
+    denial = run(make_guard(state=Failing(error)).admit(order()))
+    assert isinstance(denial, Denial)
+    assert (denial.code, denial.status, denial.executed) == (code, 503, executed)
+
+
+def test_a_key_store_that_fails_refuses(run: Run) -> None:
+    class Down(MemoryKeys):
+        async def find(self, _id: str, /) -> KeyRecord | None:
+            raise BackendDown("refused")
+
+    denial = run(make_guard(make_checks(Down())).admit(order()))
+    assert (denial.code, denial.detail) == ("guard.down", "Signature: BackendDown")
+
+
+def test_a_store_that_is_older_than_was_seen_refuses(run: Run) -> None:
+    guard = make_guard()
+    assert code_of(run(guard.admit(order()))) == "granted"
+    guard.state = Memory(since=1)  # another epoch: a restored copy
+    assert code_of(run(guard.admit(order()))) == "guard.behind"
+
+
+class FullDisk(MemoryJournal):
+    """A journal that loses everything."""
+
+    def append(self, event: Event, /) -> Written:
+        super().append(event)
+        return Written(BackendDown("no space left on device"))
+
+
+def test_without_a_record_of_the_intent_no_order_passes_but_reads_and_cancels_do(run: Run) -> None:
+    guard = make_guard(journal=FullDisk())
+    denial = run(guard.admit(order()))
+    assert (denial.code, denial.status, denial.executed) == ("guard.unrecorded", 503, False)
+    assert code_of(run(guard.admit(sign(TRADER, "GET", b"/v1/orders")))) == "granted"
+    assert code_of(run(guard.admit(sign(TRADER, "DELETE", b"/v1/orders/7")))) == "granted"
+
+
+def test_a_journal_that_raises_does_not_change_an_answer(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    class Raises(MemoryJournal):
+        def append(self, _event: Event, /) -> Written:
+            raise OSError
+
+    guard = make_guard(journal=Raises())
+    request = sign(TRADER, "GET", b"/v1/orders")
+    assert code_of(run(guard.admit(request))) == "granted"
+    guard.finish(request, 200)
+    assert code_of(run(guard.admit(order(WRONG)))) == "signature.wrong"
+    assert caplog.text.count("is not on record") == 2
+
+
+# ---------------------------------------------------------------------------------------------- barrier, record, recheck
+
+
+def test_what_was_signed_before_the_start_waits_behind_the_barrier(run: Run) -> None:
+    clock = StillClock()
+    guard = make_guard(state=Memory(since=NOW), runtime=clock)
+    for signed_at in (NOW - SECOND, NOW, NOW + SECOND):
+        denial = run(guard.admit(order(at=signed_at)))
+        assert isinstance(denial, Denial)
+        assert (denial.code, denial.status, denial.retry_after) == ("guard.barrier", 503, 1)
+    clock.at = NOW + SECOND + MS
+    assert code_of(run(guard.admit(order(at=clock.at, arrived=clock.at)))) == "granted"
+
+
+def test_the_barrier_stands_after_the_proof(run: Run) -> None:
+    guard = make_guard(state=Memory(since=NOW))
+    assert code_of(run(guard.admit(order(WRONG)))) == "signature.wrong"
+    assert code_of(run(guard.admit(order(READER)))) == "scope.missing"
+
+
+def test_obeying_the_barriers_retry_after_is_enough(run: Run) -> None:
+    clock = StillClock()
+    guard = make_guard(state=Memory(since=NOW + 2 * SECOND), runtime=clock)
+    denial = run(guard.admit(order()))
+    assert denial.retry_after == 3
+    clock.at = NOW + 3 * SECOND + MS
+    assert code_of(run(guard.admit(order(at=clock.at, arrived=clock.at)))) == "granted"
+
+
+@pytest.mark.parametrize("row", list(OPERATIONS))
+def test_the_lanes_that_move_things_leave_an_intent_before_the_handler(run: Run, row: str) -> None:
+    journal = MemoryJournal()
+    guard = make_guard(journal=journal)
+    method, path = row.replace("{id}", "7").split()
+    request = sign(TRADER, method, path.encode())
+    decision = run(guard.admit(request))
+    kinds = [event.kind for event in journal.events]
+    if row == "POST /v1/withdraw":
+        assert kinds == ["refused"]
+    else:
+        assert isinstance(decision, Grant)
+        assert kinds == (["intent"] if row == "POST /v1/orders" else [])
+        guard.finish(request, 201)
+        assert (journal.events[-1].kind, journal.events[-1].status) == ("outcome", 201)
+
+
+def test_the_operator_reads_why_by_request_id(run: Run) -> None:
+    journal = MemoryJournal()
+    trace = (b"traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    request = order(READER)
+    request.headers = type(request.headers)([*request.headers.raw, trace, (b"x-request-id", b"abc")])
+    run(make_guard(journal=journal).admit(request))
+    [event] = journal.events
+    assert event._replace(digest="") == Event(
+        "refused", NOW, request.id, True, 403, "scope.missing", "POST", "/v1/orders", "POST /v1/orders", "order", "reader",
+        "reader", "tg1", "", "127.0.0.1", "abc", trace[1].decode(),
+    )  # fmt: skip
+    assert len(event.digest) == 64
+
+
+def test_what_strangers_send_is_cut_in_the_record(run: Run) -> None:
+    journal = MemoryJournal()
+    long = b"/" + b"a" * 5000
+    run(make_guard(journal=journal).admit(make_request("GET", long, headers=[(b"x-request-id", b"i" * 5000)])))
+    [event] = journal.events
+    assert (len(event.path), len(event.client_id), event.proven) == (256, 64, False)
+
+
+def test_a_grant_does_not_outlive_its_key(run: Run) -> None:
+    keys = MemoryKeys([KeyRecord(id="trader", dialect="tg1", material=Hmac(SECRET), scopes={"orders:write"}, expires=NOW + 1)])
+    clock = StillClock()
+    guard = make_guard(make_checks(keys), runtime=clock)
+    grant = run(guard.admit(order()))
+    assert isinstance(grant, Grant)
+    assert grant.recheck() is None
+    clock.at = NOW + 1
+    denial = grant.recheck()
+    assert denial is not None
+    assert denial.code == "signature.expired"
+
+
+def test_the_receipt_is_after_the_last_byte(run: Run) -> None:
+    """A held-open replay: signed and sent in time, its last byte withheld until the nonce is forgotten."""
+    clock = StillClock()
+    guard = make_guard(runtime=clock)
+    assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "granted"
+    held = order(nonce=b"n" * 16)
+    clock.at = NOW + 6 * SECOND
+    assert code_of(run(guard.admit(held))) == "freshness.stale"
+
+
+def test_the_body_is_given_back_to_the_budget_either_way(run: Run) -> None:
+    for request in (order(), order(WRONG)):
+        run(make_guard().admit(request))
+        assert request._reader is not None
+        assert (request._reader.reads, request._reader.released) == (1, 1)  # type: ignore[attr-defined]
+
+
+def test_a_condition_of_a_custom_check_is_settled_and_explained(run: Run) -> None:
+    class Halted:
+        name = "halted"
+        kinds = frozenset({Below})
+
+        def conditions(self, _request: Request, /) -> Iterable[Below]:
+            return [Below(("venue",), 1)]
+
+        def denial(self, _condition: object, _outcome: Outcome, /) -> Denial:
+            return Denial("halted.venue", status=503)
+
+    state = Memory(since=1)
+    guard = make_guard([*make_checks(), Halted()], state=state)
+    assert code_of(run(guard.admit(order()))) == "granted"
+    run(state.set("venue", 1))
+    assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "halted.venue"
+    assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "replay.seen"  # the nonce was spent all the same
+
+
+def test_a_denial_code_of_ones_own_is_registered_once() -> None:
+    code = register("test_guard.own", status=418, text="No.", hint="None.")
+    assert Denial(code).status == 418
+    with pytest.raises(ConfigError, match="registered already"):
+        register("test_guard.own", status=419, text="No.", hint="None.")
+
+
+# ---------------------------------------------------------------------------------------------- honest traffic
+
+
+async def honest(guard: Guard, clock: StillClock, count: int) -> list[str]:
+    """Send honest requests: concurrent, skewed within the window, each tenth retried with a new signature."""
+    codes: list[str] = []
+
+    async def one(number: int) -> None:
+        skew = (number * 7919) % 5900 - 4950  # ms, inside (-5000, +1000)
+        request = order if number % 3 else lambda **other: sign(TRADER, "GET", b"/v1/orders?n=%d" % number, **other)
+        for _ in range(2 if number % 10 == 0 else 1):
+            codes.append(code_of(await guard.admit(request(at=clock.at + skew * MS, arrived=clock.at))))
+
+    for first in range(0, count, 100):
+        clock.at += 50 * MS
+        await asyncio.gather(*(one(number) for number in range(first, min(first + 100, count))))
+    return codes
+
+
+def run_honest(count: int) -> None:
+    clock = StillClock()
+    guard = make_guard(runtime=clock)
+    coroutine: Coroutine[Any, Any, list[str]] = honest(guard, clock, count)
+    codes = asyncio.run(coroutine)
+    assert len(codes) >= count
+    assert set(codes) == {"granted"}
+
+
+def test_ten_thousand_honest_requests_are_not_refused() -> None:
+    run_honest(10_000)
+
+
+@pytest.mark.soak
+def test_a_million_honest_requests_are_not_refused() -> None:
+    run_honest(1_000_000)
+
+
+def test_the_source_check_and_the_state_stay_within_their_bounds_under_a_flood(run: Run) -> None:
+    state, source = Memory(since=1), Source()
+    guard = make_guard([source, *make_checks()[1:]], state=state)
+    for number in range(3000):
+        address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        run(guard.admit(order(Signer(TG1, f"key{number}", SECRET), address=address)))
+    assert len(state) == 0
+    assert Once in state.supports
