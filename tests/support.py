@@ -16,7 +16,7 @@ from tradeguard.core.address import parse_address
 from tradeguard.core.guard import Guard
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.policy import Operations, Policy
-from tradeguard.core.ports import Ticket
+from tradeguard.core.ports import Colour, Ticket
 from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.signing.material import Ed25519, Hmac
 from tradeguard.signing.rows import BINANCE, TG1
@@ -49,7 +49,7 @@ OPERATIONS: Mapping[str, Any] = {
 class StillClock:
     """A runtime for every colour, whose clock moves when a test says so; nothing in it waits."""
 
-    colours = frozenset({"instant", "brief", "blocking", "async"})
+    colours: frozenset[Colour] = frozenset({"instant", "brief", "blocking", "async"})
 
     def __init__(self, at: int = NOW) -> None:
         self.at = at

@@ -29,6 +29,7 @@ _HOMES = {
     "MemoryKeys": "backends.memory",
     "Network": "checks.network",
     "Operations": "core.policy",
+    "Outgoing": "signing.signer",
     "Policy": "core.policy",
     "Replay": "checks.replay",
     "Request": "core.request",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from tradeguard.signing.material import Hmac as Hmac
     from tradeguard.signing.rows import BINANCE as BINANCE
     from tradeguard.signing.rows import TG1 as TG1
+    from tradeguard.signing.signer import Outgoing as Outgoing
     from tradeguard.signing.signer import Signer as Signer
 
 

@@ -143,8 +143,8 @@ def run_hypercorn(journal: str, **settings: Any) -> None:
 
 def run_aiohttp(journal: str) -> None:
     """aiohttp's own server."""
-    from aiohttp import web
     from adapters.aiohttp_app import make_app
+    from aiohttp import web
 
     sock = listen()
     announce(sock)

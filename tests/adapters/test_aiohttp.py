@@ -18,7 +18,9 @@ from tradeguard.signing.signer import Outgoing
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def ask(handler: Handler, journal: MemoryJournal, body: Any = b"{}", *, size: int = 1024**2) -> tuple[int, dict[str, str], bytes]:
+def ask(
+    handler: Handler, journal: MemoryJournal, body: Any = b"{}", *, size: int = 1024**2
+) -> tuple[int, dict[str, str], bytes]:
     """Send one signed POST /v1/orders to a real server with this handler."""
 
     async def main() -> tuple[int, dict[str, str], bytes]:
@@ -34,7 +36,9 @@ def ask(handler: Handler, journal: MemoryJournal, body: Any = b"{}", *, size: in
 
 async def post(session: ClientSession, host: str, signer: Signer, body: Any) -> tuple[int, dict[str, str], bytes]:
     payload = body() if isinstance(body, FormData) else None
-    data, kind = (body, "application/octet-stream") if payload is None else (await payload.as_bytes(), payload.content_type)
+    data, kind = (
+        (body, "application/octet-stream") if payload is None else (await payload.as_bytes(), payload.content_type)
+    )
     out = signer.sign(Outgoing("POST", host, b"/v1/orders", kind.encode(), data), time.time_ns())
     headers = {name.decode(): value.decode() for name, value in out.headers} | {"Content-Type": kind}
     async with session.post(f"http://{host}/v1/orders", data=data, headers=headers) as response:

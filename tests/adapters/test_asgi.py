@@ -4,17 +4,16 @@ import asyncio
 import logging
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from adapters.wire import Host, running, send, signed
-from support import HOME, NOW, OPERATIONS, TRADER, make_guard
+from support import HOME, OPERATIONS, TRADER, make_guard
+
 from tradeguard import ASGI, ConfigError, Guard, MemoryJournal
 from tradeguard.core.runtime import Loop
-from tradeguard.signing.signer import Outgoing
 
 
 class Wire:
@@ -246,5 +245,3 @@ def test_what_is_public_in_the_map_is_all_that_passes_unsigned() -> None:
         method, path = row.replace("{id}", "7").split()
         status = serve(app, scope(method, path))[0]["status"]
         assert (status == 200) == ("lane" in OPERATIONS[row] and OPERATIONS[row]["lane"] == "public")
-
-

@@ -113,13 +113,16 @@ def test_after_the_proof_a_refusal_helps(host: Host) -> None:
     assert (reply.status, reply.json["code"]) == (404, "guard.unmapped")
 
 
-@pytest.mark.parametrize("path", ["/v1/orders/a:b@c", "/v1/orders/a%20b", "/v1/orders/%C3%A9", "/v1/market/BTC-USD,ETH"])
+@pytest.mark.parametrize(
+    "path", ["/v1/orders/a:b@c", "/v1/orders/a%20b", "/v1/orders/%C3%A9", "/v1/market/BTC-USD,ETH"]
+)
 def test_a_canonical_path_is_signed_as_it_is_sent(host: Host, path: str) -> None:
     assert send(host, signed(host, TRADER, "GET", path.encode())).status == 200
 
 
 @pytest.mark.parametrize(
-    "path", ["//v1/orders", "/v1//orders", "/v1/./orders", "/v1/../v1/orders", "/v1/%6Frders", "/v1/orders;x", "/v1/a%2Fb"]
+    "path",
+    ["//v1/orders", "/v1//orders", "/v1/./orders", "/v1/../v1/orders", "/v1/%6Frders", "/v1/orders;x", "/v1/a%2Fb"],
 )
 def test_a_path_in_another_spelling_never_reaches_the_handler(host: Host, path: str) -> None:
     reply = send(host, signed(host, TRADER, "GET", path.encode()))
@@ -220,7 +223,9 @@ def test_head_follows_get(host: Host) -> None:
 
 def test_a_withheld_body_ends_at_the_deadline_for_known_and_unknown_keys(host: Host) -> None:
     if host.name in THREADS:
-        pytest.skip("a thread that waits cannot be interrupted; the server's timeout does this (docs: adapters/wsgi.py)")
+        pytest.skip(
+            "a thread that waits cannot be interrupted; the server's timeout does this (docs: adapters/wsgi.py)"
+        )
     answers = []
     for signer in (TRADER, Signer(TRADER.row, "nobody", b"x" * 32)):
         request = signed(host, signer, "POST", b"/v1/orders", b"{}", JSON)

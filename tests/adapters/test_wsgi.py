@@ -48,7 +48,12 @@ def hello(env: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes
     ("env", "target", "path", "prefix"),
     [
         ({"PATH_INFO": "/v1/x", "QUERY_STRING": "a=%20"}, b"/v1/x?a=%20", "/v1/x", ""),
-        ({"PATH_INFO": "/v1/Ã© b"}, "/v1/é b".encode().replace(b" ", b"%20").replace("é".encode(), b"%C3%A9"), "/v1/é b", ""),
+        (
+            {"PATH_INFO": "/v1/Ã© b"},
+            "/v1/é b".encode().replace(b" ", b"%20").replace("é".encode(), b"%C3%A9"),
+            "/v1/é b",
+            "",
+        ),
         ({"PATH_INFO": "/x", "SCRIPT_NAME": "/api"}, b"/api/x", "/x", "/api"),
         ({"PATH_INFO": "/x", "SCRIPT_NAME": "/api", "REQUEST_URI": "/api/x?b"}, b"/api/x?b", "/x", "/api"),
         ({"PATH_INFO": "/x", "SCRIPT_NAME": "/api", "RAW_URI": "/x?b"}, b"/api/x?b", "/x", "/api"),

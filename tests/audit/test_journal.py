@@ -114,7 +114,9 @@ def test_many_threads_write_whole_lines(tmp_path: Path) -> None:
     assert lines(journal.path) == [INTENT._asdict()] * 1600
 
 
-def test_a_full_disk_is_said_by_the_ticket_and_counted_as_a_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_said_by_the_ticket_and_counted_as_a_gap(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append(INTENT)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -8,8 +8,20 @@ from typing import Any
 import pytest
 from conftest import Run
 from support import (
-    HOME, MS, NOW, OPERATIONS, READER, SECOND, SECRET, TRADER, StillClock, make_checks, make_guard, make_keys,
-    make_request, sign,
+    HOME,
+    MS,
+    NOW,
+    OPERATIONS,
+    READER,
+    SECOND,
+    SECRET,
+    TRADER,
+    StillClock,
+    make_checks,
+    make_guard,
+    make_keys,
+    make_request,
+    sign,
 )  # fmt: skip
 
 from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys
@@ -63,7 +75,12 @@ def test_every_list_of_checks_is_refused_or_grants_nothing_without_proof(run: Ru
     assert built == 24 + 2 * 120 + 720  # the four required ones, with one or both of Source and Network
 
 
-MISSING: list[tuple[type, str]] = [(Signature, "Signature"), (Freshness, "Freshness"), (Scope, "Scope"), (Replay, "Replay")]
+MISSING: list[tuple[type, str]] = [
+    (Signature, "Signature"),
+    (Freshness, "Freshness"),
+    (Scope, "Scope"),
+    (Replay, "Replay"),
+]
 
 
 @pytest.mark.parametrize(("kind", "cure"), MISSING)
@@ -133,10 +150,16 @@ def test_each_check_alone_stands_between_an_attack_and_the_handler(
         (make_checks(), {"without": ("signature",)}, "it lists some of"),
         (make_checks(), {"without": "replay"}, "it lists some of"),
         (make_checks(), {"operations": Operations({"GET /x": "algo:read"})}, "unknown scope 'algo:read'"),
-        (make_checks(), {"operations": Operations({"GET /x": {"scopes": "orders:read", "assurance": 2}})}, "assurance 2"),
+        (
+            make_checks(),
+            {"operations": Operations({"GET /x": {"scopes": "orders:read", "assurance": 2}})},
+            "assurance 2",
+        ),
     ],
 )
-def test_what_cannot_work_is_refused_when_the_guard_is_built(checks: list[Any], other: dict[str, Any], text: str) -> None:
+def test_what_cannot_work_is_refused_when_the_guard_is_built(
+    checks: list[Any], other: dict[str, Any], text: str
+) -> None:
     with pytest.raises(ConfigError, match=text):
         make_guard(checks, **other)
 
@@ -205,7 +228,9 @@ class Badge:
             coverage = frozenset[str]()
             at = request.received
             nonce = request.id.encode()
-            credential = Credential("badge", "none", claim.key_id, at, at + window.past, nonce, bytes(32), coverage, window)
+            credential = Credential(
+                "badge", "none", claim.key_id, at, at + window.past, nonce, bytes(32), coverage, window
+            )
             record = await make_keys().find("trader")
             assert record is not None
             request.prove(credential, record.principal)
@@ -499,7 +524,9 @@ def test_what_strangers_send_is_cut_in_the_record(run: Run) -> None:
 
 
 def test_a_grant_does_not_outlive_its_key(run: Run) -> None:
-    keys = MemoryKeys([KeyRecord(id="trader", dialect="tg1", material=Hmac(SECRET), scopes={"orders:write"}, expires=NOW + 1)])
+    keys = MemoryKeys(
+        [KeyRecord(id="trader", dialect="tg1", material=Hmac(SECRET), scopes={"orders:write"}, expires=NOW + 1)]
+    )
     clock = StillClock()
     guard = make_guard(make_checks(keys), runtime=clock)
     grant = run(guard.admit(order()))

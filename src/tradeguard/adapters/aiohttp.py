@@ -5,10 +5,11 @@ sub-applications. A response that a handler prepares by itself (a stream) goes o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import ClientPayloadError, StreamReader, web
+from aiohttp.typedefs import Handler, Middleware
 
 from tradeguard.adapters.answer import refuse, response_fields
 from tradeguard.core.address import parse_address
@@ -21,10 +22,8 @@ from tradeguard.core.runtime import Loop, request_id
 GRANT: Final = web.RequestKey("tradeguard", Grant)
 """Where the handler finds its grant: `request[GRANT]`."""
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-def aiohttp_middleware(guard: Guard | Callable[[], Guard]) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def aiohttp_middleware(guard: Guard | Callable[[], Guard]) -> Middleware:
     """Return the middleware that guards an application; it belongs first in `web.Application(middlewares=[...])`.
 
     Args:
@@ -93,13 +92,15 @@ def _request(guard: Guard, http: web.Request, id: str, peer: Peer, arrived: int)
         headers=Headers([(name.lower(), value) for name, value in http.raw_headers]),
         peer=peer,
         arrived=arrived,
-        body=guard.reader(chunk),
+        body=guard.reader(chunk, arrived),
     )
 
 
 def _peer(http: web.Request) -> Peer:
     """The socket's own address: `remote` may have been replaced."""
-    name = http.transport.get_extra_info("peername") if http.transport is not None else None
+    name: tuple[str, int] | str | None = None
+    if http.transport is not None:
+        name = http.transport.get_extra_info("peername")
     return Peer(parse_address(name[0])) if isinstance(name, tuple) else Peer()
 
 
@@ -114,8 +115,8 @@ def _replay(http: web.Request, body: bytes) -> None:
         payload = StreamReader(http.protocol, limit, loop=asyncio.get_running_loop())
         payload.feed_data(body)
         payload.feed_eof()
-        http._payload = payload
-        http._cache.pop("content", None)
+        http._payload = payload  # pyright: ignore[reportPrivateUsage]
+        http._cache.pop("content", None)  # pyright: ignore[reportPrivateUsage]
 
 
 def _answer(denial: Denial, id: str, scheme: str, challenge: str, *, close: bool) -> web.Response:

@@ -142,7 +142,7 @@ def _request(guard: Guard, scope: Scope, receive: Receive, id: str, peer: Peer, 
         headers=Headers(scope["headers"]),
         peer=peer,
         arrived=arrived,
-        body=guard.reader(chunk),
+        body=guard.reader(chunk, arrived),
     )
 
 

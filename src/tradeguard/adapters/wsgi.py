@@ -119,7 +119,7 @@ def _request(guard: Guard, environ: Environ, id: str, peer: Peer, arrived: int) 
         headers=Headers(_fields(environ)),
         peer=peer,
         arrived=arrived,
-        body=guard.reader(_Input(environ).chunk),
+        body=guard.reader(_Input(environ).chunk, arrived),
     )
 
 

@@ -49,7 +49,7 @@ class Journal:
         ConfigError: the file cannot be opened for appending.
     """
 
-    colour: Final[Colour] = "instant"
+    colour: Colour = "instant"
 
     def __init__(self, path: str | os.PathLike[str], *, sync: bool = False, stranger_bytes: int = 65_536) -> None:
         self.path = Path(path)

@@ -33,12 +33,14 @@ class Memory:
         since: from when on it remembers, ns UTC; now by default.
     """
 
-    colour: Final[Colour] = "instant"
-    supports: Final[frozenset[type]] = frozenset({Once, Below})
+    colour: Colour = "instant"
+    supports: frozenset[type] = frozenset({Once, Below})
 
     def __init__(self, *, capacity: int = 1_000_000, per_key: int = 100_000, since: int | None = None) -> None:
         if not 10 <= per_key <= capacity:
-            raise ConfigError("Memory: capacity and per_key are numbers of nonces, at least 10, per_key not above capacity")
+            raise ConfigError(
+                "Memory: capacity and per_key are numbers of nonces, at least 10, per_key not above capacity"
+            )
         self.since = time.time_ns() if since is None else since
         self._epoch, self._version, self._time = secrets.token_hex(8), 0, 0
         self._capacity, self._per_key, self._lock = capacity, per_key, threading.Lock()
@@ -172,7 +174,7 @@ class MemoryKeys:
         ConfigError: see `add`.
     """
 
-    colour: Final[Colour] = "instant"
+    colour: Colour = "instant"
 
     def __init__(self, records: Iterable[KeyRecord] = (), *, scopes: frozenset[Scope] = SCOPES) -> None:
         self._records: dict[str, KeyRecord] = {}
@@ -198,7 +200,9 @@ class MemoryKeys:
                 raise ConfigError(f"key {record.id} exists; give the new one an id of its own")
             owner = self._owners.setdefault(fingerprint, record.id)
             if owner != record.id:
-                raise ConfigError(f"key {record.id} has the secret of key {owner}: what one signed, the other would accept")
+                raise ConfigError(
+                    f"key {record.id} has the secret of key {owner}: what one signed, the other would accept"
+                )
             self._records[record.id] = record
 
 
@@ -209,7 +213,7 @@ class MemoryJournal:
         size: most events kept; the oldest go first.
     """
 
-    colour: Final[Colour] = "instant"
+    colour: Colour = "instant"
 
     def __init__(self, size: int = 100_000) -> None:
         self.events: deque[Event] = deque(maxlen=size)

@@ -1,4 +1,4 @@
-"""Judge: was this signed just now? The signed time against the receipt of the last byte, within the dialect's window."""
+"""Judge: was this signed just now? By the receipt of its last byte, within the dialect's window."""
 
 from tradeguard.core.decision import Denial, register
 from tradeguard.core.request import Request

@@ -1,4 +1,4 @@
-"""Proof: is this really from the key it names? One dialect and one algorithm per key; the work depends on bytes alone."""
+"""Proof: is this really from the key it names? The work depends on the bytes of the request alone."""
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -25,13 +25,17 @@ WRONG = register(
     hint="The signature does not verify: a wrong secret, or other bytes signed than sent (target, host, body).",
 )
 UNUSABLE = register(
-    "signature.unusable", unproven=True, hint="The signature verifies, but the key is not active or outside its validity."
+    "signature.unusable",
+    unproven=True,
+    hint="The signature verifies, but the key is not active or outside its validity.",
 )
 EXPIRED = register(
     "signature.expired", status=403, text="The key has expired.", hint="The key expired after the request was granted."
 )
 MISSING = register("signature.missing", unproven=True, hint="The request names a key but carries no signature.")
-AMBIGUOUS = register("signature.ambiguous", unproven=True, hint="The request carries the fields of two dialects; send one.")
+AMBIGUOUS = register(
+    "signature.ambiguous", unproven=True, hint="The request carries the fields of two dialects; send one."
+)
 
 
 class Signature:
@@ -123,11 +127,11 @@ def _check_rows(rows: tuple[Row, ...], accepted: frozenset[str]) -> None:
     if not rows or len(set(names)) != len(names):
         raise ConfigError("Signature: dialects lists at least one row, and none twice")
     if not accepted <= set(names):
-        raise ConfigError(f"Signature: accept names {sorted(accepted - set(names))[0]!r}, which is none of the dialects")
+        raise ConfigError(f"Signature: accept names {min(accepted - set(names))!r}, which is none of the dialects")
     for row in rows:
         short = sorted(REQUIRED_COVERAGE - row.coverage)
         if short and row.name not in accepted:
             raise ConfigError(
-                f"dialect {row.name} does not sign {', '.join(short)}: whoever holds one signed request can change them; "
-                f"if the venue's clients leave you no choice, say accept=({row.name!r},)"
+                f"dialect {row.name} does not sign {', '.join(short)}: whoever holds one signed request can change "
+                f"them; if the venue's clients leave you no choice, say accept=({row.name!r},)"
             )

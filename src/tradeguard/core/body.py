@@ -4,8 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from tradeguard.core.decision import Denial, Refused, register
 from tradeguard.core.policy import Policy
-from tradeguard.core.ports import Runtime
-from tradeguard.core.runtime import Budget
+from tradeguard.core.ports import Budget, Runtime
 
 SLOW = register(
     "body.slow",
@@ -37,17 +36,18 @@ class Reader:
         chunk: returns the next bytes and whether more may follow.
         policy: the limits.
         budget: where unproven bytes are counted, as they arrive.
-        runtime: the deadline and the clock.
+        runtime: the clock, and a way to interrupt.
+        arrived: ns UTC when the head was complete; the deadline counts from here.
     """
 
-    __slots__ = ("_budget", "_chunk", "_policy", "_runtime", "_taken")
+    __slots__ = ("_arrived", "_budget", "_chunk", "_policy", "_runtime", "_taken")
 
-    def __init__(self, chunk: Chunk, policy: Policy, budget: Budget, runtime: Runtime) -> None:
+    def __init__(self, chunk: Chunk, policy: Policy, budget: Budget, runtime: Runtime, arrived: int) -> None:
         self._chunk, self._policy, self._budget, self._runtime = chunk, policy, budget, runtime
-        self._taken = 0
+        self._arrived, self._taken = arrived, 0
 
     async def read(self, declared: int | None) -> bytes:
-        """Return the whole body; the deadline counts from this call.
+        """Return the whole body.
 
         Raises:
             Refused: 400, 408, 413 or 503.
@@ -69,7 +69,7 @@ class Reader:
             self._budget.give(taken)
 
     async def _collect(self) -> bytes:
-        deadline = self._runtime.now() + int(self._policy.body_seconds * 1_000_000_000)
+        deadline = self._arrived + int(self._policy.body_seconds * 1_000_000_000)
         chunks: list[bytes] = []
         more = True
         while more:

@@ -26,7 +26,9 @@ from tradeguard.core.runtime import Budget
 _BUSY = "The service cannot decide about this request now."
 UNCLAIMED = register("guard.unclaimed", unproven=True, hint="The request carries no credential that any proof knows.")
 AMBIGUOUS = register("guard.ambiguous", unproven=True, hint="The request carries credentials of two proofs; send one.")
-UNPROVEN = register("guard.unproven", status=503, text=_BUSY, hint="A proof returned no denial and proved nothing: a bug.")
+UNPROVEN = register(
+    "guard.unproven", status=503, text=_BUSY, hint="A proof returned no denial and proved nothing: a bug."
+)
 UNMAPPED = register(
     "guard.unmapped",
     status=404,
@@ -46,7 +48,9 @@ BARRIER = register(
     hint="The state forgets at a restart; what was signed before the start could be a replay. Ends by itself.",
 )
 DOWN = register("guard.down", status=503, text=_BUSY, hint="A store cannot answer; the detail names it.")
-FAULT = register("guard.fault", status=503, text=_BUSY, hint="A check raised; the detail names it, the log has the trace.")
+FAULT = register(
+    "guard.fault", status=503, text=_BUSY, hint="A check raised; the detail names it, the log has the trace."
+)
 UNSURE = register(
     "guard.unsure",
     status=503,
@@ -147,9 +151,9 @@ class Guard:
             raise ConfigError("this guard has no runtime: hand it to an adapter, or pass runtime=Loop() or Threads()")
         return self._runtime
 
-    def reader(self, chunk: Chunk) -> Reader:
-        """Return a reader for one body, with the guard's limits."""
-        return Reader(chunk, self.policy, self._budget, self.runtime)
+    def reader(self, chunk: Chunk, arrived: int) -> Reader:
+        """Return a reader for one body, with the guard's limits; `arrived` is when its head was complete, ns UTC."""
+        return Reader(chunk, self.policy, self._budget, self.runtime, arrived)
 
     def door(self, peer: Peer, at: int) -> Denial | None:
         """Turn a source away that keeps failing, before anything is made of its request."""
@@ -342,17 +346,21 @@ class Guard:
         self.operations.check_scopes(self.policy.vocabulary)
         for operation in self.operations.all:
             if operation.assurance > 1:
-                raise ConfigError(f"operation {operation.id!r} asks for assurance {operation.assurance}; no check gives it")
+                raise ConfigError(
+                    f"operation {operation.id!r} asks for assurance {operation.assurance}; no check gives it"
+                )
         for check in self._conditionals:
             missing = check.kinds - self.state.supports
             if missing:
                 names = ", ".join(sorted(kind.__name__ for kind in missing))
-                raise ConfigError(f"{type(check).__name__} needs {names}, which {type(self.state).__name__} cannot settle")
+                raise ConfigError(
+                    f"{type(check).__name__} needs {names}, which {type(self.state).__name__} cannot settle"
+                )
 
 
 def name_of(check: object) -> str:
-    """Return what a check calls itself: its `name`, or its class in lower case."""
-    return str(getattr(check, "name", type(check).__name__.lower()))
+    """Return what a check calls itself: its `name`, or its class or function in lower case."""
+    return str(getattr(check, "name", None) or getattr(check, "__name__", type(check).__name__).lower())
 
 
 def _check_list(checks: tuple[object, ...], without: Sequence[str]) -> None:
@@ -371,7 +379,9 @@ def _check_list(checks: tuple[object, ...], without: Sequence[str]) -> None:
         raise ConfigError("no check proves who is asking; add Signature(keys)")
     for required in REQUIRED:
         if required not in names and required not in without:
-            raise ConfigError(f"the list has no {required} check; add {required.capitalize()}() or without=({required!r},)")
+            raise ConfigError(
+                f"the list has no {required} check; add {required.capitalize()}() or without=({required!r},)"
+            )
 
 
 def _explain(asked: list[tuple[Conditional, Condition]], outcome: Outcome) -> Denial:

@@ -98,4 +98,6 @@ class KeyRecord:
         )
 
     def __repr__(self) -> str:
-        return f"KeyRecord(id={self.id!r}, dialect={self.dialect!r}, algorithm={self.algorithm!r}, state={self.state!r})"
+        return (
+            f"KeyRecord(id={self.id!r}, dialect={self.dialect!r}, algorithm={self.algorithm!r}, state={self.state!r})"
+        )

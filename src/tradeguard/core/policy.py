@@ -6,7 +6,7 @@ The rules of the map:
 2.  `{name}` and `*` stand for one whole segment, `**` at the end for everything after its slash.
 3.  Segment by segment a literal beats `{name}` beats `*` beats `**`. Two rows that match one path without either
     beating the other are an error if they ask for different things.
-4.  HEAD follows GET where it has no row of its own.
+4.  HEAD has the rows of GET too, but those that it has itself.
 5.  The lane is `read` for GET and HEAD, else `order`. `cancel`, `funds`, `admin` and `public` are declared, and never
     on `**`.
 6.  What no row matches is refused.
@@ -55,6 +55,7 @@ class Policy:
     def __post_init__(self) -> None:
         if isinstance(self.scopes, str):
             raise ConfigError(f"policy: scopes is a collection of names, not the text {self.scopes!r}")
+        object.__setattr__(self, "scopes", frozenset(self.scopes))
         for name in ("target_bytes", "head_bytes", "head_fields", "body_bytes", "body_seconds", "unproven_bytes"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"policy: {name} must be above 0, not {getattr(self, name)}")
@@ -81,11 +82,14 @@ class Operation(NamedTuple):
         return self[1:] == other[1:]
 
 
+_Pattern = tuple[list[str], Operation]
+
+
 @dataclass(slots=True)
 class _Node:
     """One segment deep in the map; `rest` is the operation of a `**` here."""
 
-    literal: "dict[str, _Node]" = field(default_factory=dict)
+    literal: "dict[str, _Node]" = field(default_factory=dict[str, "_Node"])
     param: "_Node | None" = None
     star: "_Node | None" = None
     rest: Operation | None = None
@@ -126,25 +130,28 @@ class Operations:
     def __init__(self, rows: Mapping[str, str | Iterable[str] | Mapping[str, Any]]) -> None:
         self._exact: dict[str, dict[str, Operation]] = {}
         self._roots: dict[str, _Node] = {}
-        patterns: dict[str, list[tuple[list[str], Operation]]] = {}
+        groups: dict[str, list[_Pattern]] = {}
         for row, asks in rows.items():
             method, segments = _parse_row(row)
             operation = _parse_asks(row, method, asks, rest=segments[-1] == "**")
-            patterns.setdefault(method, []).append((segments, operation))
-        for method, group in patterns.items():
+            groups.setdefault(method, []).append((segments, operation))
+        self.all: tuple[Operation, ...] = tuple(operation for group in groups.values() for _, operation in group)
+        own = [_shape(segments) for segments, _ in groups.get("HEAD", ())]
+        inherited = [pattern for pattern in groups.get("GET", ()) if _shape(pattern[0]) not in own]
+        groups["HEAD"] = [*groups.get("HEAD", ()), *inherited]
+        for method, group in groups.items():
             _refuse_ties(group)
             for segments, operation in group:
                 self._add(method, segments, operation)
-        self.all: tuple[Operation, ...] = tuple(operation for group in patterns.values() for _, operation in group)
 
     def match(self, method: str, path: str) -> Operation | None:
         """Return the operation of a request, or None. `path` is decoded and canonical."""
         exact = self._exact.get(method)
         found = exact.get(path) if exact is not None else None
         root = self._roots.get(method)
-        if found is None and root is not None:
+        if found is None and root is not None and path.startswith("/"):
             found = root.find(path.split("/")[1:], 0)
-        return self.match("GET", path) if found is None and method == "HEAD" else found
+        return found
 
     def check_scopes(self, vocabulary: frozenset[Scope]) -> None:
         """Raise `ConfigError` for the first operation that asks for a scope nobody declared."""
@@ -162,6 +169,11 @@ class Operations:
             node.rest = node.rest or operation
         else:
             node.here = node.here or operation
+
+
+def _shape(segments: list[str]) -> list[str]:
+    """What a pattern matches, whatever its parameters are called."""
+    return ["{}" if _rank(segment) == 2 else segment for segment in segments]
 
 
 def _rank(segment: str) -> int:
@@ -201,24 +213,35 @@ def _parse_asks(row: str, method: str, asks: str | Iterable[str] | Mapping[str, 
     unknown = sorted(set(table) - {"scopes", "lane", "costs", "assurance"})
     if unknown:
         raise ConfigError(f"operation {row!r}: unknown key {unknown[0]!r}; use scopes, lane, costs, assurance")
-    scopes: Any = table.get("scopes", ())
-    names = frozenset([scopes] if isinstance(scopes, str) else scopes)
+    names = _parse_scopes(row, table.get("scopes", ()))
     lane: Any = table.get("lane", "read" if method in ("GET", "HEAD") else "order")
-    if lane not in LANES:
+    if not isinstance(lane, str) or lane not in LANES:
         raise ConfigError(f"operation {row!r}: unknown lane {lane!r}; use one of {', '.join(sorted(LANES))}")
     if rest and lane in _DECLARED:
         raise ConfigError(f"operation {row!r}: lane {lane} needs exact paths, never **")
     if (lane == "public") == bool(names):
         raise ConfigError(f"operation {row!r}: name the scopes it takes, or declare lane public and none")
-    costs, assurance = table.get("costs", {}), table.get("assurance", 1)
-    if not all(type(cost) is int and cost >= 0 for cost in costs.values()):
-        raise ConfigError(f"operation {row!r}: costs are whole numbers of units, 0 or more")
+    costs, assurance = _parse_costs(row, table.get("costs", {})), table.get("assurance", 1)
     if type(assurance) is not int or assurance < 1:
         raise ConfigError(f"operation {row!r}: assurance is a whole number, 1 or more")
-    return Operation(row, names, lane, MappingProxyType(dict(costs)), assurance)
+    return Operation(row, names, cast("Lane", lane), costs, assurance)
 
 
-def _refuse_ties(group: list[tuple[list[str], Operation]]) -> None:
+def _parse_scopes(row: str, value: Any) -> frozenset[Scope]:
+    names = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(cast("Iterable[Any]", value))
+    if not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"operation {row!r}: scopes is a name or a list of names, not {value!r}")
+    return frozenset(names)
+
+
+def _parse_costs(row: str, value: Any) -> Mapping[str, int]:
+    costs = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {"": None}
+    if not all(type(cost) is int and cost >= 0 for cost in costs.values()):
+        raise ConfigError(f"operation {row!r}: costs are whole numbers of units, 0 or more, for quotas by name")
+    return MappingProxyType(dict(costs))
+
+
+def _refuse_ties(group: list[_Pattern]) -> None:
     """Rule 3: where two rows match one path and neither is stronger all along, they must ask for the same."""
     seen: dict[tuple[str, ...], Operation] = {}
     for segments, operation in group:

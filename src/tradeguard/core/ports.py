@@ -191,6 +191,18 @@ class Journal(Port, Protocol):
         ...
 
 
+class Budget(Protocol):
+    """Bytes that the process holds for requests nobody has proved yet."""
+
+    def take(self, amount: int, /) -> bool:
+        """Take bytes out; False, and nothing taken, if there are not that many."""
+        ...
+
+    def give(self, amount: int, /) -> None:
+        """Give bytes back."""
+        ...
+
+
 class Body(Protocol):
     """Reads a request body within its limits."""
 

@@ -1,7 +1,7 @@
 """Request: one thing somebody asks for, with its raw bytes untouched. Headers and Peer belong to it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tradeguard.core.address import Address
@@ -49,6 +49,11 @@ class Headers:
     def note(self, name: bytes) -> str:
         """Return a field for the log, empty where it is absent: whichever stands last, and nothing to decide by."""
         return self._index.get(name, b"").decode("latin-1")
+
+    @property
+    def names(self) -> KeysView[bytes]:
+        """The names that occur."""
+        return self._index.keys()
 
     def joined(self) -> tuple[bytes, bytes]:
         """Return all names in one, and all values: for checks on every byte of them."""

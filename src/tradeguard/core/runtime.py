@@ -37,7 +37,7 @@ class Clock:
 class Threads(Clock):
     """A host that gives each request a thread (WSGI). Waiting holds that thread."""
 
-    colours: Final[frozenset[Colour]] = frozenset({"instant", "brief", "blocking"})
+    colours: frozenset[Colour] = frozenset({"instant", "brief", "blocking"})
 
     async def wait(self, ticket: Ticket) -> None:
         """Hold the thread until the event is on record."""
@@ -51,7 +51,7 @@ class Threads(Clock):
 class Loop(Clock):
     """A host with an event loop (ASGI, aiohttp). Waiting gives the loop to others."""
 
-    colours: Final[frozenset[Colour]] = frozenset({"instant", "brief", "async"})
+    colours: frozenset[Colour] = frozenset({"instant", "brief", "async"})
 
     async def wait(self, ticket: Ticket) -> None:
         """Suspend until the event is on record."""

@@ -36,7 +36,7 @@ class Hmac:
         ConfigError: the secret is shorter.
     """
 
-    algorithm: Final = HMAC_SHA256
+    algorithm: str = HMAC_SHA256
     __slots__ = ("_secret",)
 
     def __init__(self, secret: Secret | bytes | str) -> None:
@@ -64,7 +64,7 @@ class Ed25519:
             can make signatures).
     """
 
-    algorithm: Final = ED25519
+    algorithm: str = ED25519
     __slots__ = ("_key", "_raw")
 
     def __init__(self, public_key: bytes) -> None:

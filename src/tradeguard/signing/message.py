@@ -33,6 +33,14 @@ def compile_message(row: Row) -> Callable[[Facts], bytes]:
     return lambda facts: join(pick(facts))
 
 
-def hash_body(row: Row, body: bytes) -> bytes:
-    """Return hex SHA-256 of the body where the row signs it, else nothing."""
-    return sha256(body).hexdigest().encode() if "body_sha256" in row.message else b""
+def compile_digest(row: Row) -> Callable[[bytes], bytes]:
+    """Return what makes of a body the hex SHA-256 that the row signs, or nothing where it signs none."""
+    return _hex_sha256 if "body_sha256" in row.message else _nothing
+
+
+def _hex_sha256(body: bytes) -> bytes:
+    return sha256(body).hexdigest().encode()
+
+
+def _nothing(_body: bytes) -> bytes:
+    return b""

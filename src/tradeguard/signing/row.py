@@ -85,7 +85,9 @@ class Row:
             raise ConfigError(f"dialect {self.name}: parts without a separator could shift into each other")
         in_text = isinstance(self.signature, Parameter)
         if in_text != isinstance(self.time, Parameter) or in_text != ("query" in self.message):
-            raise ConfigError(f"dialect {self.name}: time and signature stand both in headers, or both in the signed text")
+            raise ConfigError(
+                f"dialect {self.name}: time and signature stand both in headers, or both in the signed text"
+            )
         if self.width is not None and not in_text:
             raise ConfigError(f"dialect {self.name}: a client's window stands in the signed text")
 

@@ -11,7 +11,7 @@ from tradeguard.core.errors import ConfigError
 from tradeguard.core.secret import Secret
 from tradeguard.signing.encoding import encode_base64url, encode_hex
 from tradeguard.signing.material import ED25519, HMAC_SHA256
-from tradeguard.signing.message import FORM, Facts, compile_message, hash_body
+from tradeguard.signing.message import FORM, Facts, compile_digest, compile_message
 from tradeguard.signing.row import Header, Row
 
 
@@ -48,7 +48,7 @@ class Signer:
         self._algorithm = ED25519 if isinstance(key, Ed25519PrivateKey) else HMAC_SHA256
         if self._algorithm not in row.algorithms:
             raise ConfigError(f"dialect {row.name} has no {self._algorithm}; use {', '.join(row.algorithms)}")
-        self._compose = compile_message(row)
+        self._compose, self._hash = compile_message(row), compile_digest(row)
         self._encode = encode_base64url if row.encoding == "base64url" else encode_hex
 
     def sign(self, request: Outgoing, at: int, nonce: bytes | None = None) -> Outgoing:
@@ -61,7 +61,11 @@ class Signer:
         """
         time = str(at // self.row.unit).encode()
         nonce = nonce or encode_base64url(secrets.token_bytes(16))
-        return self._in_headers(request, time, nonce) if isinstance(self.row.time, Header) else self._in_text(request, time)
+        return (
+            self._in_headers(request, time, nonce)
+            if isinstance(self.row.time, Header)
+            else self._in_text(request, time)
+        )
 
     def _in_headers(self, request: Outgoing, time: bytes, nonce: bytes) -> Outgoing:
         signature = self._sign(self._facts(request, time, nonce))
@@ -94,7 +98,7 @@ class Signer:
             request.authority.lower().encode(),
             request.target,
             request.content_type,
-            hash_body(self.row, request.body),
+            self._hash(request.body),
             query,
             form,
         )

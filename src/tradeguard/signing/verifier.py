@@ -18,7 +18,7 @@ from tradeguard.core.key import KEY_ID
 from tradeguard.core.request import Request
 from tradeguard.signing.encoding import decode_base64url, decode_hex, decode_number
 from tradeguard.signing.material import SIGNATURE_BYTES
-from tradeguard.signing.message import FORM, Facts, compile_message, hash_body
+from tradeguard.signing.message import FORM, Facts, compile_digest, compile_message
 from tradeguard.signing.row import Header, Parameter, Row
 
 FIELD = register(
@@ -29,8 +29,8 @@ FIELD = register(
 BOUNDARY = register(
     "verifier.boundary",
     unproven=True,
-    hint="The dialect signs query and form without a separator: send one of them, a form as a form, no body on GET, HEAD "
-    "or DELETE.",
+    hint="The dialect signs query and form without a separator: send one of them, a form as a form, no body on GET, "
+    "HEAD or DELETE.",
 )
 _NONCE: Final = re.compile(rb"[A-Za-z0-9_-]{16,64}")
 _FIELD_BYTES: Final = 128  # longer is nothing that any row has
@@ -65,7 +65,7 @@ class Verifier:
 
     def __init__(self, row: Row) -> None:
         self.row, self.coverage = row, row.coverage
-        self._compose = compile_message(row)
+        self._compose, self._hash = compile_message(row), compile_digest(row)
         self._decode = decode_base64url if row.encoding == "base64url" else decode_hex
         self._algorithms = {SIGNATURE_BYTES[algorithm]: algorithm for algorithm in row.algorithms}
         self._in_headers = isinstance(row.signature, Header)
@@ -112,7 +112,7 @@ class Verifier:
             request.authority,
             request.target,
             request.headers.one(b"content-type") or b"",
-            hash_body(row, body),
+            self._hash(body),
             fields.query,
             fields.form,
         )

@@ -1,0 +1,349 @@
+"""An example exchange: a FastAPI application, mounted under /exchange and guarded by tradeguard.
+
+It speaks two dialects over one order book: a Binance-shaped API under /api/v3, good enough for an unmodified ccxt, and
+its own under /v1, signed with `tg1`.
+
+    python examples/exchange.py --port 8080 --journal audit.jsonl
+"""
+
+import argparse
+import hmac
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+import uvicorn
+from book import MARKETS, Book, Order, Rejected
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from tradeguard import (
+    ASGI,
+    BINANCE,
+    TG1,
+    Ed25519,
+    Freshness,
+    Grant,
+    Guard,
+    Hmac,
+    Journal,
+    KeyRecord,
+    Memory,
+    MemoryKeys,
+    Network,
+    Operations,
+    Replay,
+    Scope,
+    Signature,
+    Signer,
+    Source,
+)
+
+PREFIX = "/exchange"
+
+OPERATIONS: Mapping[str, Any] = {
+    "GET /api/v3/time": {"lane": "public"},
+    "GET /api/v3/exchangeInfo": {"lane": "public"},
+    "GET /api/v3/account": "balances:read",
+    "GET /api/v3/openOrders": "orders:read",
+    "POST /api/v3/order": "orders:write",
+    "DELETE /api/v3/order": {"scopes": "orders:cancel", "lane": "cancel"},
+    "GET /v1/time": {"lane": "public"},
+    "GET /v1/me": "account:read",
+    "GET /v1/orders": "orders:read",
+    "POST /v1/orders": "orders:write",
+    "DELETE /v1/orders/{id}": {"scopes": "orders:cancel", "lane": "cancel"},
+    "POST /v1/withdraw": {"scopes": "funds:withdraw", "lane": "funds"},
+    "GET /v1/ledger": "audit:read",
+}
+
+TRADING = {"account:read", "balances:read", "orders:*"}
+KEYS: Mapping[str, Mapping[str, Any]] = {
+    "trader": {"scopes": TRADING, "account": "acme"},
+    "robot": {"scopes": TRADING, "account": "acme"},  # Ed25519
+    "reader": {"scopes": {"account:read", "orders:read"}, "account": "acme"},
+    "office": {"scopes": TRADING, "account": "acme", "networks": ["203.0.113.0/24"]},
+    "treasurer": {"scopes": {"funds:withdraw"}, "account": "acme"},
+    "auditor": {"scopes": {"audit:read"}, "account": "house"},
+    "leaver": {"scopes": TRADING, "account": "acme", "expires": 1},
+    "bina": {"scopes": TRADING, "account": "bina", "dialect": "binance"},
+}
+
+
+def secret_of(seed: bytes, key_id: str) -> bytes:
+    """Return a key's secret, as text that fits a command line. All come from one seed, so that a demo can sign too."""
+    return hmac.digest(seed, key_id.encode(), "sha256").hex().encode()
+
+
+def private_of(seed: bytes) -> Ed25519PrivateKey:
+    """Return the robot's private key. A real venue never has it: the client keeps it and registers the public half."""
+    return Ed25519PrivateKey.from_private_bytes(hmac.digest(seed, b"robot", "sha256"))
+
+
+def make_signer(seed: bytes, key_id: str) -> Signer:
+    """Return what the holder of a key signs with."""
+    if key_id == "robot":
+        return Signer(TG1, key_id, private_of(seed))
+    return Signer(BINANCE if key_id == "bina" else TG1, key_id, secret_of(seed, key_id))
+
+
+def make_keys(seed: bytes) -> MemoryKeys:
+    """Return the records of all keys."""
+    records = MemoryKeys()
+    for key_id, fields in KEYS.items():
+        robot = key_id == "robot"
+        material = Ed25519(private_of(seed).public_key().public_bytes_raw()) if robot else Hmac(secret_of(seed, key_id))
+        records.add(KeyRecord(**{"id": key_id, "dialect": "tg1", "material": material, **fields}))
+    return records
+
+
+def build_guard(seed: bytes, journal: Path) -> Guard:
+    """Return the guard: the list of checks is the policy."""
+    signature = Signature(make_keys(seed), dialects=(TG1, BINANCE), accept=("binance",))
+    return Guard(
+        [Source(), signature, Freshness(), Network(), Scope(), Replay()],
+        operations=Operations(OPERATIONS),
+        state=Memory(),
+        journal=Journal(journal),
+    )
+
+
+def build_app(guard: Guard) -> Starlette:
+    """Return the exchange: the guarded application under its prefix."""
+    exchange = FastAPI(title="Example exchange", openapi_url=None)
+    exchange.state.book = Book()
+    exchange.include_router(venue)
+    exchange.include_router(binance)
+    exchange.add_exception_handler(Rejected, _reject)
+    exchange.add_middleware(ASGI, guard=guard)  # the one line that guards it
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        yield
+        guard.journal.flush()  # a mounted application hears nothing of start and end
+
+    return Starlette(routes=[Mount(PREFIX, app=exchange)], lifespan=lifespan)
+
+
+async def _reject(_request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"code": -2010, "msg": str(error)}, status_code=400)
+
+
+async def find_grant(request: Request) -> Grant:
+    """Return what the guard decided; it stands beside the request."""
+    grant: Grant = request.scope["tradeguard"]
+    return grant
+
+
+async def find_account(grant: Annotated[Grant, Depends(find_grant)]) -> str:
+    """Return the account that the proven key acts on."""
+    assert grant.principal is not None  # none of these operations is public
+    return grant.principal.account
+
+
+async def find_book(request: Request, grant: Annotated[Grant, Depends(find_grant)]) -> Book:
+    """Return the book, after a last look at the grant: the key may have ended while the request waited."""
+    denial = grant.recheck()
+    if denial is not None:
+        raise HTTPException(denial.status, denial.code)
+    book: Book = request.app.state.book
+    return book
+
+
+Granted = Annotated[Grant, Depends(find_grant)]
+Account = Annotated[str, Depends(find_account)]
+Orders = Annotated[Book, Depends(find_book)]
+venue = APIRouter(prefix="/v1")
+binance = APIRouter(prefix="/api/v3")
+
+
+class NewOrder(BaseModel):
+    """The body of POST /v1/orders."""
+
+    symbol: str
+    side: str
+    price: Decimal
+    quantity: Decimal
+
+
+class Withdrawal(BaseModel):
+    """The body of POST /v1/withdraw."""
+
+    asset: str
+    amount: Decimal
+
+
+@venue.get("/time")
+async def tell_time() -> dict[str, int]:
+    """Tell the time, to anybody."""
+    return {"time": time.time_ns() // 1_000_000}
+
+
+@venue.get("/me")
+async def tell_who(grant: Granted) -> dict[str, Any]:
+    """Tell the caller who they were found to be."""
+    assert grant.principal is not None  # not public
+    return {"key": grant.principal.key_id, "account": grant.principal.account, "scopes": sorted(grant.principal.scopes)}
+
+
+@venue.get("/orders")
+async def list_orders(account: Account, book: Orders) -> list[Order]:
+    """List the open orders."""
+    return book.open(account)
+
+
+@venue.post("/orders", status_code=201)
+async def place_order(order: NewOrder, account: Account, book: Orders) -> Order:
+    """Place an order."""
+    return book.place(account, order.symbol, order.side, order.price, order.quantity)
+
+
+@venue.delete("/orders/{id}")
+async def cancel_order(id: int, account: Account, book: Orders) -> Order:
+    """Cancel an order."""
+    return book.cancel(account, id)
+
+
+@venue.post("/withdraw", status_code=201)
+async def withdraw(wish: Withdrawal, account: Account, book: Orders) -> dict[str, str]:
+    """Withdraw money."""
+    book.withdraw(account, wish.asset, wish.amount)
+    return {"withdrawn": f"{wish.amount} {wish.asset}"}
+
+
+@venue.get("/ledger")
+async def read_ledger(book: Orders) -> dict[str, int]:
+    """Count what was done, over all accounts."""
+    return {name: book.counts[name] for name in ("placed", "cancelled", "withdrawn")}
+
+
+async def read_parameters(request: Request) -> dict[str, str]:
+    """Return the parameters of a Binance call: of the form, or of the query."""
+    text = await request.body() or request.scope["query_string"]
+    pairs = parse_qsl(text.decode(), keep_blank_values=True)
+    if len(pairs) != len(dict(pairs)):
+        raise Rejected("a parameter stands twice")
+    return dict(pairs)
+
+
+Parameters = Annotated[dict[str, str], Depends(read_parameters)]
+
+
+@binance.get("/time")
+async def tell_server_time() -> dict[str, int]:
+    """Tell the time, to anybody."""
+    return {"serverTime": time.time_ns() // 1_000_000}
+
+
+@binance.get("/exchangeInfo")
+async def tell_markets() -> dict[str, Any]:
+    """Describe the markets, to anybody."""
+    steps: list[dict[str, str]] = [
+        {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000", "tickSize": "0.01"},
+        {"filterType": "LOT_SIZE", "minQty": "0.0001", "maxQty": "1000", "stepSize": "0.0001"},
+    ]
+    common = {"status": "TRADING", "orderTypes": ["LIMIT"], "permissions": ["SPOT"], "filters": steps}
+    markets = [{"symbol": s, "baseAsset": base, "quoteAsset": q, **common} for s, (base, q) in MARKETS.items()]
+    return {"timezone": "UTC", "symbols": markets}
+
+
+@binance.get("/account")
+async def show_account(account: Account, book: Orders) -> dict[str, Any]:
+    """Show the balances."""
+    return {"accountType": "SPOT", "balances": book.balances(account)}
+
+
+@binance.get("/openOrders")
+async def show_orders(account: Account, book: Orders) -> list[dict[str, Any]]:
+    """Show the open orders."""
+    return [_shape(order) for order in book.open(account)]
+
+
+@binance.post("/order")
+async def new_order(asked: Parameters, account: Account, book: Orders) -> dict[str, Any]:
+    """Place an order."""
+    try:
+        price, quantity = Decimal(asked["price"]), Decimal(asked["quantity"])
+        return _shape(book.place(account, asked["symbol"], asked["side"], price, quantity))
+    except (KeyError, InvalidOperation):
+        raise Rejected("symbol, side, price and quantity are needed") from None
+
+
+@binance.delete("/order")
+async def delete_order(asked: Parameters, account: Account, book: Orders) -> dict[str, Any]:
+    """Cancel an order."""
+    id = asked.get("orderId", "")
+    return _shape(book.cancel(account, int(id) if id.isdecimal() else 0))
+
+
+def _shape(order: Order) -> dict[str, Any]:
+    """Return an order as Binance shows it."""
+    return {
+        "symbol": order.symbol,
+        "orderId": order.id,
+        "price": str(order.price),
+        "origQty": str(order.quantity),
+        "executedQty": "0",
+        "status": order.status,
+        "type": "LIMIT",
+        "timeInForce": "GTC",
+        "side": order.side,
+        "transactTime": time.time_ns() // 1_000_000,
+    }
+
+
+def describe(port: int, seed: bytes) -> str:
+    """Return shell lines that talk to the exchange, signed anew whenever they are run."""
+    base, secret = f"http://127.0.0.1:{port}{PREFIX}", secret_of(seed, "bina").decode()
+    return f"""\
+curl -s {base}/v1/time
+
+q="timestamp=$(date +%s)000"; s=$(printf %s "$q" | openssl dgst -sha256 -hmac {secret} | sed 's/.* //')
+curl -s -H "X-MBX-APIKEY: bina" "{base}/api/v3/account?$q&signature=$s"
+
+export API_KEY=trader API_SECRET={secret_of(seed, "trader").decode()}
+{sys.executable} {Path(__file__).with_name("tg1_client.py")} GET {base}/v1/me"""
+
+
+def main() -> None:
+    """Serve on loopback until SIGINT or SIGTERM. The first line of the output, a JSON object, says where."""
+    options = argparse.ArgumentParser(description="Serve the example exchange on loopback.")
+    options.add_argument("--port", type=int, default=0, help="0: a free one")
+    options.add_argument("--journal", type=Path, default=Path("audit.jsonl"), help="the file of events")
+    given = options.parse_args()
+    known = os.environ.get("EXCHANGE_SEED")
+    seed = bytes.fromhex(known) if known else secrets.token_bytes(32)
+    listener = socket.create_server(("127.0.0.1", given.port))
+    port, guard = listener.getsockname()[1], build_guard(seed, given.journal)
+    print(json.dumps({"port": port, "since": guard.state.since}), flush=True)
+    if not known:
+        print(describe(port, seed), flush=True)
+    config = uvicorn.Config(
+        build_app(guard),
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,  # else uvicorn takes the client's address from a header that anybody can send
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:  # uvicorn has stopped in order, and hands the signal on
+        sys.exit(0)

@@ -1,0 +1,277 @@
+"""Who keeps failing waits at the gate: the pair of key and source, the source; never a key alone, never the unknown."""
+
+import pytest
+from conftest import Run
+from support import (
+    NOW,
+    READER,
+    SECOND,
+    TRADER,
+    Bytes,
+    StillClock,
+    make_checks,
+    make_guard,
+    make_keys,
+    make_request,
+    sign,
+)  # fmt: skip
+
+from tradeguard.backends.memory import MemoryJournal, MemoryTable
+from tradeguard.checks.signature import Signature
+from tradeguard.checks.source import Source
+from tradeguard.core.decision import Decision, Denial, Grant
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.guard import Guard
+from tradeguard.core.key import KeyRecord
+from tradeguard.core.ports import Colour
+from tradeguard.core.request import Request
+from tradeguard.signing.rows import TG1
+from tradeguard.signing.signer import Signer
+
+PAIR, ADDRESS = 20, 200
+HERE, THERE = "198.51.100.1", "198.51.100.2"
+
+
+def _make(source: Source | None = None, **other: object) -> Guard:
+    return make_guard([source or Source(), *make_checks()[1:]], **other)
+
+
+def _send(run: Run, guard: Guard, request: Request) -> Decision:
+    """As an adapter does: the door first, then all the rest."""
+    denial = guard.door(request.peer, request.arrived)
+    decision: Decision = denial if denial is not None else run(guard.admit(request))
+    return decision
+
+
+def _forged(key: str = "trader", address: str | None = HERE, arrived: int = NOW) -> Request:
+    forger = Signer(TG1, key, b"not the secret of it")
+    return sign(forger, "POST", b"/v1/orders", address=address, arrived=arrived)
+
+
+def _honest(signer: Signer = TRADER, address: str | None = HERE, at: int = NOW) -> Request:
+    return sign(signer, "GET", b"/v1/orders", address=address, at=at, arrived=at)
+
+
+def _code(decision: Decision) -> str:
+    return decision.code if isinstance(decision, Denial) else "granted"
+
+
+def _close_pair(run: Run, guard: Guard, key: str = "trader", address: str | None = HERE) -> Denial:
+    """Fail until the gate is closed for the pair."""
+    for _ in range(PAIR + 2):
+        decision = _send(run, guard, _forged(key, address))
+        if _code(decision) == "source.pair":
+            assert isinstance(decision, Denial)
+            return decision
+    raise AssertionError("the gate does not close")
+
+
+def _close_address(run: Run, guard: Guard, address: str = HERE) -> Denial:
+    """Fail under ever new keys until the door is closed for the source."""
+    for number in range(ADDRESS + 2):
+        decision = _send(run, guard, _forged(f"nobody{number}", address))
+        if _code(decision) == "source.address":
+            assert isinstance(decision, Denial)
+            return decision
+    raise AssertionError("the door does not close")
+
+
+@pytest.mark.parametrize(("pair", "address"), [(0, 200), (20, 0), (-1, 200)])
+def test_fewer_than_one_failure_a_minute_is_refused(pair: int, address: int) -> None:
+    with pytest.raises(ConfigError, match="failures per minute"):
+        Source(pair=pair, address=address)
+
+
+def test_the_pair_may_fail_as_often_as_it_was_told_then_waits(run: Run) -> None:
+    guard = _make()
+    assert {_code(_send(run, guard, _forged())) for _ in range(PAIR)} == {"signature.wrong"}
+    denial = _close_pair(run, guard)
+    assert (denial.status, denial.executed) == (429, False)
+
+
+def test_the_source_may_fail_as_often_as_it_was_told_then_waits(run: Run) -> None:
+    guard = _make()
+    codes = {_code(_send(run, guard, _forged(f"nobody{number}"))) for number in range(ADDRESS)}
+    assert codes == {"signature.unknown"}
+    assert _close_address(run, guard).status == 429
+
+
+@pytest.mark.parametrize("close", [_close_pair, _close_address], ids=["pair", "address"])
+@pytest.mark.parametrize("limit", [1, 7, 13, 20, 60, 90])
+def test_who_obeys_retry_after_is_heard_and_who_comes_a_second_early_is_not(
+    limit: int, close: object, run: Run
+) -> None:
+    clock = StillClock()
+    source = Source(pair=limit, address=10_000) if close is _close_pair else Source(pair=10_000, address=limit)
+    guard = _make(source, runtime=clock)
+    denial = None
+    for _ in range(limit + 2):
+        denial = _send(run, guard, _forged())
+    assert isinstance(denial, Denial)
+    assert denial.code.startswith("source.")
+    assert denial.retry_after is not None
+    early = NOW + (denial.retry_after - 1) * SECOND
+    assert _code(_send(run, guard, _honest(at=early))).startswith("source.")
+    in_time = NOW + denial.retry_after * SECOND
+    assert _code(_send(run, guard, _honest(at=in_time))) == "granted"
+
+
+def test_a_debt_drains_with_time_and_not_by_waiting_at_the_gate(run: Run) -> None:
+    guard = _make()
+    first = _close_pair(run, guard)
+    for _ in range(100):
+        again = _send(run, guard, _forged())
+        assert (_code(again), again.retry_after) == ("source.pair", first.retry_after)  # type: ignore[union-attr]
+    for _ in range(60):
+        assert _code(_send(run, guard, _honest(at=NOW + 60 * SECOND))) == "granted"
+
+
+def test_a_slow_failer_is_never_locked_out(run: Run) -> None:
+    """One failure less per minute than allowed, for ten minutes."""
+    guard, step = _make(), 60 * SECOND // (PAIR - 1)
+    for number in range(10 * PAIR):
+        at = NOW + number * step
+        assert _code(_send(run, guard, _forged(arrived=at))) == "signature.wrong"
+
+
+def test_the_pair_is_judged_before_the_source_has_failed_enough(run: Run) -> None:
+    """A source is heard under other keys while one pair waits."""
+    guard = _make()
+    _close_pair(run, guard)
+    assert _code(_send(run, guard, _forged("reader"))) == "signature.wrong"
+    assert _code(_send(run, guard, _honest(READER))) == "granted"
+    assert _code(_send(run, guard, make_request(address=HERE))) == "granted"  # a public operation, no key at all
+
+
+def test_a_neighbour_behind_the_same_source_is_heard_until_the_source_has_failed_enough(run: Run) -> None:
+    guard = _make()
+    for number in range(ADDRESS - 1):
+        _send(run, guard, _forged(f"nobody{number % 50}"))
+        assert _code(_send(run, guard, _honest(READER))) == "granted"
+
+
+def test_a_key_is_never_locked_out_from_elsewhere(run: Run) -> None:
+    guard = _make()
+    for number in range(50):
+        _send(run, guard, _forged("trader", f"203.0.113.{number}"))
+    for _ in range(3):
+        _close_pair(run, guard, "trader", HERE)
+    assert _code(_send(run, guard, _honest(TRADER, THERE))) == "granted"
+
+
+def test_an_unknown_address_is_never_counted_and_never_turned_away(run: Run) -> None:
+    table = MemoryTable()
+    guard = _make(Source(table=table))
+    for number in range(ADDRESS + PAIR):
+        key = "trader" if number % 2 else f"nobody{number}"
+        assert _code(_send(run, guard, _forged(key, None))).startswith("signature.")
+    assert len(table) == 0
+    assert _code(_send(run, guard, _honest(TRADER, None))) == "granted"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:198.51.100.1", "198.51.100.1", True),
+        ("198.51.100.1", "198.51.100.2", False),
+    ],
+)
+def test_a_source_is_an_address_or_a_64(one: str, other: str, same: bool, run: Run) -> None:
+    guard = _make()
+    _close_pair(run, guard, "trader", one)
+    assert _code(_send(run, guard, _honest(TRADER, other))) == ("source.pair" if same else "granted")
+    _close_address(run, guard, one)
+    assert _code(_send(run, guard, _honest(READER, other))) == ("source.address" if same else "granted")
+
+
+def test_what_is_refused_after_the_proof_is_no_failure(run: Run) -> None:
+    """Stale, replayed, out of scope: the sender has the secret."""
+    table = MemoryTable()
+    guard, first = _make(Source(table=table)), _honest()
+    assert _code(_send(run, guard, first)) == "granted"
+    for _ in range(PAIR + 5):
+        replayed = make_request("GET", b"/v1/orders", headers=first.headers.raw, address=HERE)
+        assert _code(_send(run, guard, replayed)) == "replay.seen"
+        stale = sign(TRADER, at=NOW - 60 * SECOND, address=HERE)
+        assert _code(_send(run, guard, stale)) == "freshness.stale"
+        assert _code(_send(run, guard, sign(TRADER, "POST", b"/v1/withdraw", address=HERE))) == "scope.missing"
+    assert len(table) == 0
+
+
+def test_requests_without_any_credential_count_against_the_source_only(run: Run) -> None:
+    table = MemoryTable()
+    guard = _make(Source(table=table))
+    assert _code(_send(run, guard, make_request("GET", b"/v1/orders", address=HERE))) == "guard.unclaimed"
+    assert len(table) == 1
+    assert table.drained((HERE,)) > NOW
+
+
+class Counted:
+    """The keys of the tests; it counts how often one is asked for."""
+
+    colour: Colour = "instant"
+
+    def __init__(self) -> None:
+        self.keys, self.finds = make_keys(), 0
+
+    async def find(self, id: str, /) -> KeyRecord | None:
+        self.finds += 1
+        return await self.keys.find(id)
+
+
+def test_the_gate_is_before_body_and_keys(run: Run) -> None:
+    keys = Counted()
+    guard = make_guard([Source(), Signature(keys), *make_checks()[2:]])
+    _close_pair(run, guard)
+    finds, signed = keys.finds, sign(TRADER, "POST", b"/v1/orders", body=b"amount=10", address=HERE)
+    body = Bytes(b"amount=10")
+    request = Request(
+        id="0" * 32, method="POST", target=signed.target, path=signed.path, headers=signed.headers, peer=signed.peer,
+        arrived=NOW, body=body,
+    )  # fmt: skip
+    assert _code(_send(run, guard, request)) == "source.pair"
+    assert (body.reads, keys.finds) == (0, finds)
+    assert request.unread
+
+
+def test_the_door_is_counted_and_writes_no_line_per_stranger(run: Run) -> None:
+    journal = MemoryJournal()
+    guard = _make(journal=journal)
+    _close_address(run, guard)
+    lines, counted = len(journal.events), journal.counts["source.address"]
+    for _ in range(50):
+        assert guard.door(_forged().peer, NOW) is not None
+    assert len(journal.events) == lines
+    assert journal.counts["source.address"] == counted + 50
+
+
+@pytest.mark.parametrize("size", [8, 64])
+def test_strangers_grow_nothing(size: int, run: Run) -> None:
+    table = MemoryTable(size)
+    guard = _make(Source(table=table))
+    for number in range(4 * size):
+        _send(run, guard, _forged(f"nobody{number}", f"2001:db8:{number:x}::1"))
+        assert len(table) <= size
+
+
+def test_a_flood_of_new_failers_does_not_free_the_one_who_fails_most(run: Run) -> None:
+    guard = _make(Source(table=MemoryTable(64)))
+    _close_pair(run, guard)
+    for number in range(500):
+        _send(run, guard, _forged(f"nobody{number}", f"2001:db8:{number:x}::1"))
+    assert _code(_send(run, guard, _honest())) == "source.pair"
+
+
+def test_two_guards_may_share_a_table(run: Run) -> None:
+    table = MemoryTable()
+    one, two = _make(Source(table=table)), _make(Source(table=table))
+    _close_pair(run, one)
+    assert _code(_send(run, two, _honest())) == "source.pair"
+
+
+def test_without_the_check_nobody_waits(run: Run) -> None:
+    guard = make_guard(make_checks()[1:])
+    assert {_code(_send(run, guard, _forged())) for _ in range(ADDRESS + 5)} == {"signature.wrong"}
+    assert isinstance(_send(run, guard, _honest()), Grant)

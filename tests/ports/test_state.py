@@ -1,0 +1,300 @@
+"""State: what every backend holds. Random traces against the model, races, and room that never evicts what lives."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tradeguard.backends.memory import Memory
+from tradeguard.core.conditions import Below, Condition, Model, Once, Outcome, Seen
+from tradeguard.core.drive import drive
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.ports import State
+
+
+class Bounded(State, Protocol):
+    """A state that tells how many nonces it holds."""
+
+    def __len__(self) -> int: ...
+
+
+Make = Callable[..., Bounded]
+
+
+def make_memory(**limits: int) -> Bounded:
+    return Memory(since=1, **limits)
+
+
+BACKENDS: dict[str, Make] = {"memory": make_memory}
+each_backend = pytest.mark.parametrize("make", BACKENDS.values(), ids=BACKENDS)
+
+
+def settle(state: State, *conditions: Condition, at: int = 100, id: str = "r", **other: Any) -> Outcome:
+    """One commit of a node that has seen nothing yet."""
+    return drive(state.commit(conditions, at, id, None, **other))
+
+
+def nonce(number: int, owner: str = "trader") -> tuple[str, bytes]:
+    return owner, b"%d" % number
+
+
+def fill(state: State, amount: int, *, owner: str = "trader", until: int = 200, at: int = 100, **other: Any) -> int:
+    """Use so many nonces; return how many were accepted."""
+    return sum(not settle(state, Once(nonce(n, owner), until), at=at, **other).failed for n in range(amount))
+
+
+# the model
+
+
+class Commit(NamedTuple):
+    """One step of a trace. `seen` is how the node's view differs from the store's: None for none at all."""
+
+    conditions: tuple[Condition, ...]
+    at: int
+    seen: tuple[bool, int] | None
+    denied: bool
+    reserve: bool
+
+
+class Write(NamedTuple):
+    """One step of a trace: a number is stored."""
+
+    key: str
+    value: int
+    until: int | None
+
+
+TIMES = st.integers(0, 30)
+NAMES = st.sampled_from(["halt", "ban", "epoch"])
+ONCE = st.builds(Once, st.tuples(st.sampled_from(["ann", "bob"]), st.sampled_from([b"1", b"2", b"3"])), TIMES)
+BELOW = st.builds(Below, st.lists(NAMES, max_size=3).map(tuple), st.integers(-1, 3))
+COMMITS = st.builds(
+    Commit,
+    st.lists(ONCE | BELOW, max_size=4).map(tuple),
+    TIMES,
+    st.none() | st.tuples(st.booleans(), st.integers(-2, 1)),
+    st.booleans(),
+    st.booleans(),
+)
+TRACES = st.lists(COMMITS | st.builds(Write, NAMES, st.integers(-1, 3), st.none() | TIMES), max_size=25)
+
+
+def seen_by(commit: Commit, epoch: str, version: int) -> Seen | None:
+    if commit.seen is None:
+        return None
+    same, ahead = commit.seen
+    return (epoch if same else "another epoch", version + ahead)
+
+
+def apart_from_epoch(outcome: Outcome) -> Outcome:
+    """Each store has an epoch of its own; all else must be equal."""
+    return outcome._replace(epoch="", usage=dict(outcome.usage))
+
+
+def twice_in_one(commit: Commit) -> bool:
+    keys = [condition.key for condition in commit.conditions if isinstance(condition, Once)]
+    return len(keys) != len(set(keys))
+
+
+def replay(make: Make, trace: list[Commit | Write]) -> None:
+    """Run a trace on a store and on the model, and hold them against each other step by step."""
+    state, model = make(), Model()
+    epoch = settle(state, at=0).epoch
+    for number, step in enumerate(trace):
+        if isinstance(step, Write):
+            assert drive(state.set(*step)) == model.set(*step)
+            continue
+        conditions, at, _, denied, reserve = step
+        id = f"request {number}"
+        expected = model.commit(conditions, at, id, seen_by(step, model.epoch, model.version), denied)
+        seen = seen_by(step, epoch, model.version)
+        outcome = drive(state.commit(conditions, at, id, seen, denied=denied, reserve=reserve))
+        assert outcome.epoch == epoch
+        assert apart_from_epoch(outcome) == apart_from_epoch(expected)
+
+
+@each_backend
+@settings(max_examples=200, deadline=None)
+@given(trace=TRACES.filter(lambda trace: not any(isinstance(step, Commit) and twice_in_one(step) for step in trace)))
+def test_any_trace_means_what_the_model_says(make: Make, trace: list[Commit | Write]) -> None:
+    replay(make, trace)
+
+
+@each_backend
+@pytest.mark.parametrize("until", [200, 300])
+def test_one_message_twice_in_one_commit_means_what_the_model_says(make: Make, until: int) -> None:
+    commit = Commit((Once(nonce(1), 200), Once(nonce(1), until)), 100, None, denied=False, reserve=False)
+    replay(make, [commit])
+
+
+@each_backend
+def test_the_first_user_is_named_also_behind_a_message_that_is_too_late(make: Make) -> None:
+    state = make()
+    settle(state, Once(nonce(1), 200), id="first")
+    assert settle(state, Once(nonce(2), 50), Once(nonce(1), 200), id="second").first == "first"
+
+
+@each_backend
+def test_the_kinds_it_says_it_supports_are_settled(make: Make) -> None:
+    assert make().supports >= {Once, Below}
+
+
+# exact, whoever races
+
+
+@each_backend
+def test_of_eight_threads_with_one_message_exactly_one_wins(make: Make) -> None:
+    state, start = make(), threading.Barrier(8)
+    wins: list[list[int]] = [[] for _ in range(8)]
+
+    def race(place: int) -> None:
+        start.wait()
+        for number in range(300):
+            if not settle(state, Once(nonce(number), 200), id=f"thread {place}").failed:
+                wins[place].append(number)
+
+    threads = [threading.Thread(target=race, args=(place,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(number for won in wins for number in won) == list(range(300))
+
+
+@each_backend
+def test_of_fifty_tasks_with_one_message_exactly_one_wins_and_the_others_hear_which(make: Make) -> None:
+    async def main() -> list[Outcome]:
+        state = make()
+        return await asyncio.gather(*(state.commit([Once(nonce(1), 200)], 100, f"task {n}", None) for n in range(50)))
+
+    outcomes = asyncio.run(main())
+    winners = [f"task {n}" for n, outcome in enumerate(outcomes) if not outcome.failed]
+    assert len(winners) == 1
+    assert {outcome.first for outcome in outcomes if outcome.failed} == set(winners)
+
+
+@each_backend
+def test_versions_are_counted_exactly_under_threads(make: Make) -> None:
+    state, start = make(), threading.Barrier(8)
+
+    def write() -> None:
+        start.wait()
+        for number in range(100):
+            drive(state.set("halt", number))
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert settle(state).version == 800
+
+
+# room
+
+
+@each_backend
+def test_a_full_table_refuses_and_says_so(make: Make) -> None:
+    state = make(capacity=100, per_key=100)
+    assert fill(state, 90) == 90
+    outcome = settle(state, Once(nonce(500), 200))
+    assert outcome.failed == (Once(nonce(500), 200),)
+    assert outcome.full
+    assert outcome.first is None
+    assert len(state) == 90
+
+
+@each_backend
+def test_a_full_table_never_forgets_what_lives(make: Make) -> None:
+    state = make(capacity=100, per_key=100)
+    fill(state, 90)
+    assert fill(state, 2000, owner="flood") == 0
+    for number in range(90):
+        outcome = settle(state, Once(nonce(number), 200))
+        assert (outcome.first, outcome.full) == ("r", False)
+
+
+@each_backend
+def test_the_last_tenth_is_for_those_who_have_a_reserve(make: Make) -> None:
+    state = make(capacity=100, per_key=100)
+    assert fill(state, 200) == 90
+    assert fill(state, 200, owner="cancel", reserve=True) == 10
+    assert settle(state, Once(nonce(1, "last"), 200), reserve=True).full
+
+
+@each_backend
+def test_one_key_has_its_share_and_leaves_the_rest_to_others(make: Make) -> None:
+    state = make(capacity=1000, per_key=20)
+    assert fill(state, 100) == 18
+    assert fill(state, 100, reserve=True) == 2  # the first 18 are seen, then come the two kept ones
+    assert settle(state, Once(nonce(500), 200), reserve=True).full
+    assert fill(state, 100, owner="other") == 18
+
+
+@each_backend
+def test_what_has_expired_makes_room(make: Make) -> None:
+    state = make(capacity=100, per_key=50)
+    assert fill(state, 45, until=200) == 45
+    assert fill(state, 45, until=300, at=199) == 0
+    assert fill(state, 45, until=300, at=200) == 45
+
+
+@each_backend
+def test_clearing_out_is_bounded_work_and_faster_than_filling(make: Make) -> None:
+    state = make(capacity=10_000, per_key=10_000)
+    fill(state, 9_000, until=200)
+    sizes = [len(state)]
+    while sizes[-1]:
+        settle(state, at=200)
+        sizes.append(len(state))
+    steps = [before - after for before, after in pairwise(sizes)]
+    assert len(steps) > 10  # not all at once
+    assert min(steps[:-1]) > 1  # faster than one commit can bring new ones
+
+
+@each_backend
+def test_a_message_that_is_used_again_after_its_time_is_held_once(make: Make) -> None:
+    state = make(capacity=10, per_key=10)
+    for at in range(100, 200):
+        assert not settle(state, Once(nonce(1), at + 1), at=at).failed
+        assert len(state) == 1
+    settle(state, at=500)
+    assert len(state) == 0
+    assert fill(state, 10, until=600, at=500) == 9
+
+
+@each_backend
+@pytest.mark.parametrize("until", [-1, 0, 99, 100])
+def test_a_time_that_has_passed_is_a_refusal_never_an_accept(make: Make, until: int) -> None:
+    state = make()
+    for _ in range(2):
+        outcome = settle(state, Once(nonce(1), until))
+        assert outcome.failed == (Once(nonce(1), until),)
+        assert (outcome.first, outcome.full) == (None, False)
+    assert len(state) == 0
+
+
+@each_backend
+def test_a_time_that_has_passed_by_the_highest_clock_seen_is_a_refusal(make: Make) -> None:
+    state = make()
+    settle(state, at=1000)
+    assert settle(state, Once(nonce(1), 999), at=100).failed
+
+
+@each_backend
+def test_every_store_has_an_epoch_of_its_own(make: Make) -> None:
+    assert settle(make()).epoch != settle(make()).epoch
+
+
+@each_backend
+@pytest.mark.parametrize(
+    "limits", [{"per_key": 9}, {"capacity": 9, "per_key": 9}, {"capacity": 20, "per_key": 21}, {"capacity": 0}]
+)
+def test_limits_that_leave_no_room_are_an_error(make: Make, limits: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="capacity and per_key are numbers of nonces, at least 10"):
+        make(**limits)
