@@ -19,7 +19,7 @@ CORPUS = [
     join(b"GET", b"/api/v1/a%20b/%C3%A9?a=1&%62=2", b"/v1/a b/\xc3\xa9", b"/api", b"https 2", b"", *HOST),
     join(b"POST", b"/v1/orders", b"", b"", b"https 1.1", b"side=buy&%70rice=1", *HOST, *FORM, b"content-length", b"18"),
     join(b"POST", b"/", b"", b"", b"http 1.0", b"_method=DELETE", b"host", b"[::1]:8080", *FORM),
-    join(b"DELETE", b"/a/%7Bid%7D/.x/", b"", b"", b"http 3", b"", *HOST, b"transfer-encoding", b"chunked"),
+    join(b"DELETE", b"/a/%5Bid%5D/.x/", b"", b"", b"http 3", b"", *HOST, b"transfer-encoding", b"chunked"),
     join(b"PUT", b"/!$&'()*+,=:@", b"", b"", b"http 1.1", b"", *HOST, b"content-encoding", b"identity"),
     join(b"TRACE", b"//x/../%2F%00;a\\b", b"", b"", b"http 1.1", b"", *HOST, *HOST),
     join(b"get", b"http://api.example/", b"/", b"", b"", b"", b"x-http-method-override", b"PUT"),

@@ -5,8 +5,10 @@ A target takes bytes, returns a word for what came of them, and raises for whate
 
 import argparse
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 
 Target = Callable[[bytes], str]
@@ -44,14 +46,15 @@ def main(target: Target, corpus: Sequence[bytes], tokens: Sequence[bytes] = ()) 
     options, _ = parser.parse_known_args()
     outcomes = Counter(target(entry) for entry in corpus)
     if options.runs is None:
-        _run_atheris(target)
+        _run_atheris(target, corpus)
     for outcome, count in (
         outcomes + _run_alone(target, corpus, tokens, options.runs, Random(options.seed))
     ).most_common():
         print(f"{count:8} {outcome}")
 
 
-def _run_atheris(target: Target) -> None:
+def _run_atheris(target: Target, corpus: Sequence[bytes]) -> None:
+    """Begin with the corpus, written to a new folder that libFuzzer reads."""
     try:
         import atheris  # noqa: PLC0415  # needed here alone, and seldom installed
     except ImportError:
@@ -61,7 +64,10 @@ def _run_atheris(target: Target) -> None:
         target(data)
 
     atheris.instrument_all()
-    atheris.Setup(sys.argv, one)
+    folder = Path(tempfile.mkdtemp(prefix="corpus-"))
+    for number, entry in enumerate(corpus):
+        (folder / str(number)).write_bytes(entry)
+    atheris.Setup([*sys.argv, str(folder)], one)
     atheris.Fuzz()
 
 

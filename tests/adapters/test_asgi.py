@@ -1,6 +1,7 @@
 """What is special about ASGI: scopes, lifespan, prefixes, rewritten addresses; on real servers where they matter."""
 
 import asyncio
+import json
 import logging
 import subprocess
 import sys
@@ -137,6 +138,7 @@ def test_a_wrong_configuration_fails_the_start(caplog: pytest.LogCaptureFixture)
 def test_a_wrong_configuration_without_lifespan_is_a_503(caplog: pytest.LogCaptureFixture) -> None:
     app = ASGI(handler, guard=broken)
     assert [serve(app, scope())[0]["status"] for _ in range(3)] == [503, 503, 503]
+    assert json.loads(serve(app, scope())[1]["body"])["code"] == "answer.unconfigured"
     assert len(caplog.records) == 1
 
 

@@ -1,4 +1,4 @@
-"""Who signed this? One 401 and the same work for everything before the proof, and each row covers what it says it covers."""
+"""Who signed this? One 401 and the same work before the proof; and each row covers what it says it covers."""
 
 import sys
 from collections import Counter
@@ -26,7 +26,7 @@ from support import (
 )  # fmt: skip
 
 from tradeguard.adapters.answer import Answer, refuse
-from tradeguard.backends.memory import MemoryKeys
+from tradeguard.backends.memory import MemoryJournal, MemoryKeys
 from tradeguard.checks.freshness import Freshness
 from tradeguard.checks.replay import Replay
 from tradeguard.checks.scope import Scope
@@ -312,8 +312,11 @@ def test_the_same_calls_of_primitives_for_binance(run: Run) -> None:
     seen: list[Counter[str]] = []
     good = sign(BINA)
     for target, key in (
-        (good.target, b"bina"), (good.target, b"nobody"), (good.target, b"trader"), (good.target[:-64] + b"0" * 64, b"bina"),
-    ):  # fmt: skip
+        (good.target, b"bina"),
+        (good.target, b"nobody"),
+        (good.target, b"trader"),
+        (good.target[:-64] + b"0" * 64, b"bina"),
+    ):
         keys = Watched()
         guard, request = _guard(keys), make_request("GET", target, headers=[(b"x-mbx-apikey", key)])
         seen.append(_primitives(lambda: run(guard.admit(request))))  # noqa: B023
@@ -404,6 +407,25 @@ def test_every_refusal_before_the_proof_has_one_face(make: Callable[[], Request]
     assert (b"www-authenticate", b'TG1 realm="api", Binance realm="api"') in answer.fields
     assert b"trader" not in answer.body
     assert b"nobody" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("nothing at all", "guard.unclaimed"),
+        ("a bare key", "signature.missing"),
+        ("bare keys of two dialects", "signature.missing"),
+        ("two dialects", "signature.ambiguous"),
+        ("two dialects, both signed", "signature.ambiguous"),
+        ("two nonces", "request.repeated"),
+        ("no nonce", "verifier.field"),
+        ("query and form", "verifier.boundary"),
+    ],
+)
+def test_the_operator_can_tell_them_apart(name: str, code: str, run: Run) -> None:
+    journal = MemoryJournal()
+    run(_guard(journal=journal).admit(STRANGERS[name]()))
+    assert [(event.kind, event.code, event.proven) for event in journal.events] == [("refused", code, False)]
 
 
 # --- public operations ---------------------------------------------------------------------------------------------

@@ -455,7 +455,7 @@ def test_a_journal_that_raises_does_not_change_an_answer(run: Run, caplog: pytes
     assert caplog.text.count("is not on record") == 2
 
 
-# ---------------------------------------------------------------------------------------------- barrier, record, recheck
+# ---------------------------------------------------------------------------------- barrier, record, recheck
 
 
 def test_what_was_signed_before_the_start_waits_behind_the_barrier(run: Run) -> None:
@@ -509,8 +509,8 @@ def test_the_operator_reads_why_by_request_id(run: Run) -> None:
     run(make_guard(journal=journal).admit(request))
     [event] = journal.events
     assert event._replace(digest="") == Event(
-        "refused", NOW, request.id, True, 403, "scope.missing", "POST", "/v1/orders", "POST /v1/orders", "order", "reader",
-        "reader", "tg1", "", "127.0.0.1", "abc", trace[1].decode(),
+        "refused", NOW, request.id, True, 403, "scope.missing", "POST", "/v1/orders", "POST /v1/orders", "order",
+        "reader", "reader", "tg1", "", "127.0.0.1", "abc", trace[1].decode(),
     )  # fmt: skip
     assert len(event.digest) == 64
 
@@ -591,8 +591,9 @@ async def honest(guard: Guard, clock: StillClock, count: int) -> list[str]:
     async def one(number: int) -> None:
         skew = (number * 7919) % 5900 - 4950  # ms, inside (-5000, +1000)
         request = order if number % 3 else lambda **other: sign(TRADER, "GET", b"/v1/orders?n=%d" % number, **other)
-        for _ in range(2 if number % 10 == 0 else 1):
-            codes.append(code_of(await guard.admit(request(at=clock.at + skew * MS, arrived=clock.at))))
+        for _attempt in range(2 if number % 10 == 0 else 1):
+            decision = await guard.admit(request(at=clock.at + skew * MS, arrived=clock.at))
+            codes.append(code_of(decision))
 
     for first in range(0, count, 100):
         clock.at += 50 * MS

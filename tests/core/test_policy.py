@@ -342,7 +342,7 @@ def test_all_lists_every_operation() -> None:
 # the map against a naive reference
 
 SEGMENTS = ["a", "b", "é", "{x}", "*", "**", ""]
-ROWS = st.tuples(st.sampled_from(["GET", "POST"]), st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=4))
+ROWS = st.tuples(st.sampled_from(["GET", "POST", "HEAD"]), st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=4))
 PATHS = st.lists(st.sampled_from(["a", "b", "é", "c", "{x}", ""]), min_size=1, max_size=5)
 
 
@@ -385,9 +385,10 @@ def strength(row: str, path: str) -> tuple[int, ...] | None:
 
 
 def naive_match(rows: dict[str, str], method: str, path: str) -> str | None:
-    taken = {row: strength(row, path) for row in rows if row.startswith(method + " ")}
+    methods = ("HEAD ", "GET ") if method == "HEAD" else (method + " ",)
+    taken = {row: strength(row, path) for row in rows if row.startswith(methods)}
     found = {row: ranks for row, ranks in taken.items() if ranks is not None}
-    return max(found, key=lambda row: found[row]) if found else None
+    return max(found, key=lambda row: (found[row], row.startswith("HEAD "))) if found else None
 
 
 @settings(max_examples=200, deadline=None)
@@ -398,7 +399,7 @@ def test_match_equals_trying_all_rows_and_taking_the_strongest(
     operations, kept = build(rows)
     for segments in paths:
         path = "/" + "/".join(segments)
-        for method in ("GET", "POST"):
+        for method in ("GET", "POST", "HEAD"):
             found = operations.match(method, path)
             assert (found.id if found is not None else None) == naive_match(kept, method, path)
 

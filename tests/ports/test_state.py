@@ -144,6 +144,41 @@ def test_the_kinds_it_says_it_supports_are_settled(make: Make) -> None:
     assert make().supports >= {Once, Below}
 
 
+@each_backend
+@pytest.mark.parametrize(("ahead", "behind"), [(-1, False), (0, False), (1, True)])
+def test_a_store_that_is_older_than_the_node_has_seen_settles_nothing(make: Make, ahead: int, behind: bool) -> None:
+    state = make()
+    drive(state.set("halt", 1))
+    now = settle(state)
+    outcome = drive(state.commit([Once(nonce(1), 200)], 100, "r", (now.epoch, now.version + ahead)))
+    assert outcome.behind is behind
+    assert bool(settle(state, Once(nonce(1), 200)).failed) is not behind
+
+
+@each_backend
+def test_a_store_of_another_epoch_settles_nothing(make: Make) -> None:
+    state = make()
+    assert drive(state.commit([Once(nonce(1), 200)], 100, "r", ("another epoch", 0))).behind
+    assert not settle(state, Once(nonce(1), 200)).failed
+
+
+@each_backend
+def test_a_denied_request_spends_its_message(make: Make) -> None:
+    state = make()
+    assert not settle(state, Once(nonce(1), 200), denied=True, id="denied").failed
+    assert settle(state, Once(nonce(1), 200)).first == "denied"
+
+
+@each_backend
+def test_a_number_stops_what_is_not_above_it_until_its_time(make: Make) -> None:
+    state, below = make(), Below(("halt", "halt:acme"), 2)
+    drive(state.set("halt:acme", 2, 200))
+    assert settle(state, below, Once(nonce(1), 300)).failed == (below,)
+    assert settle(state, below, Once(nonce(1), 300)).failed == (Once(nonce(1), 300), below)
+    assert settle(state, Below(("halt:acme",), 3)).failed == ()
+    assert settle(state, below, at=200).failed == ()
+
+
 # exact, whoever races
 
 
@@ -266,6 +301,17 @@ def test_a_message_that_is_used_again_after_its_time_is_held_once(make: Make) ->
     settle(state, at=500)
     assert len(state) == 0
     assert fill(state, 10, until=600, at=500) == 9
+
+
+@each_backend
+def test_a_message_that_is_used_again_before_it_was_cleared_out_is_remembered_for_its_new_time(make: Make) -> None:
+    state = make()
+    fill(state, 500, until=200)
+    assert not settle(state, Once(nonce(99), 300), at=200, id="again").failed
+    for _ in range(20):
+        settle(state, at=299)
+    assert len(state) == 1
+    assert settle(state, Once(nonce(99), 400), at=299).first == "again"
 
 
 @each_backend

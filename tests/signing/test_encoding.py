@@ -78,10 +78,32 @@ def test_a_number_is_read(text: bytes, number: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        b"", b"+1", b"-1", b"-0", b"00", b"01", b"1_000", b" 12", b"12 ", b"1\n", b"\t1", b"1.0", b"1e3", b"0x1F", b"infinity",
-        b"nan", "١٢٣".encode(), "１".encode(), "²".encode(), b"\xb2", b"1\0", b"1,1", b"1" * 19, FIVE_THOUSAND_DIGITS,
+        b"",
+        b"+1",
+        b"-1",
+        b"-0",
+        b"00",
+        b"01",
+        b"1_000",
+        b" 12",
+        b"12 ",
+        b"1\n",
+        b"\t1",
+        b"1.0",
+        b"1e3",
+        b"0x1F",
+        b"infinity",
+        b"nan",
+        "١٢٣".encode(),
+        "１".encode(),
+        "²".encode(),
+        b"\xb2",
+        b"1\0",
+        b"1,1",
+        b"1" * 19,
+        FIVE_THOUSAND_DIGITS,
     ],
     ids=lambda text: f"{text[:12]!r}, {len(text)} bytes",
-)  # fmt: skip
+)
 def test_a_number_is_refused(text: bytes) -> None:
     assert decode_number(text) is None

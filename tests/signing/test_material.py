@@ -1,4 +1,4 @@
-"""Secrets that are too short and points that anyone can sign for are refused; HMAC and Ed25519 agree with the vectors."""
+"""Short secrets, and points that anyone can sign for, are refused; HMAC and Ed25519 agree with the vectors."""
 
 import hashlib
 import hmac
@@ -150,7 +150,7 @@ def test_a_fingerprint_depends_on_material_salt_and_algorithm() -> None:
     ],
 )
 def test_secrets_that_make_equal_macs_have_one_fingerprint(secret: bytes, equal: bytes, run: Run) -> None:
-    """HMAC fills a key with zeros to its block and hashes a longer one: other bytes, the same key, so the same print."""
+    """HMAC fills a key with zeros to its block and hashes a longer one: other bytes, the same key."""
     mac = hmac.digest(secret, b"message", "sha256")
     assert run(Hmac(equal).verify(b"message", mac)) is True
     assert Hmac(secret).fingerprint(b"salt") == Hmac(equal).fingerprint(b"salt")

@@ -59,7 +59,7 @@ def test_what_is_left_out_of_the_signed_text_is_not_covered(part: Any, covers: s
             BINANCE, {"message": ("label", "form"), "separator": b"\n"}, "in the signed text", id="query not signed"
         ),
         pytest.param(
-            TG1, {"message": ("time", "query")}, "both in headers", id="a signed query with a header signature"
+            TG1, {"message": ("nonce", "query")}, "both in headers", id="a signed query with a header signature"
         ),
         pytest.param(
             TG1, {"width": Parameter(b"recvWindow")}, "client's window", id="an unsigned window of the client"

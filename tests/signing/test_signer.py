@@ -1,5 +1,7 @@
 """What the signer sends, the verifier takes; what the dialect cannot say, the signer refuses."""
 
+from dataclasses import replace
+
 import pytest
 from conftest import Run
 from hypothesis import given
@@ -9,9 +11,12 @@ from support import BINA, EDWARD, FORM, HOME, MS, NOW, PRIVATE, SECRET, TRADER, 
 from tradeguard.core.decision import Grant
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
+from tradeguard.core.frame import check_frame
+from tradeguard.core.policy import Policy
 from tradeguard.core.secret import Secret
 from tradeguard.signing.rows import BINANCE, TG1
 from tradeguard.signing.signer import Outgoing, Signer
+from tradeguard.signing.verifier import Verifier
 
 NONCE = b"n" * 16
 QUERY = st.text("abcXYZ019-._~!$'()*,:@/+%2520&=", max_size=60).map(str.encode)
@@ -92,3 +97,14 @@ def test_every_query_is_signed_as_it_is_sent(query: bytes) -> None:
 def test_every_body_is_signed_as_it_is_sent(body: bytes, content_type: bytes) -> None:
     request = sign(TRADER, "POST", b"/v1/orders", body=body, content_type=content_type)
     assert isinstance(drive(make_guard().admit(request)), Grant)
+
+
+def test_a_dialect_without_a_nonce_sends_and_reads_none() -> None:
+    row = replace(TG1, name="plain", nonce=None, message=tuple(part for part in TG1.message if part != "nonce"))
+    request = sign(Signer(row, "trader", SECRET), nonce=NONCE)
+    assert b"tg-nonce" not in request.headers
+    check_frame(request, Policy())
+    verifier = Verifier(row)
+    claim = verifier.claim(request)
+    assert claim is not None
+    assert verifier.read(request, claim, b"").nonce is None

@@ -1,6 +1,7 @@
 """The `tg1` dialect, byte for byte: our vectors, made without tradeguard, against the verifier and the signer."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -109,7 +110,7 @@ def test_the_body_is_hashed_as_it_is_sent(vector: Any) -> None:
 
 EVERYTHING = Operations({f"{method} /**": "orders:write" for method in ("GET", "POST", "DELETE", "PUT")})
 PARTS = ("key", "time", "nonce", "method", "authority", "target", "content_type", "body")
-NEIGHBOURS = list(zip(PARTS, PARTS[1:], strict=False))
+NEIGHBOURS = list(pairwise(PARTS))
 
 
 def _proof_only() -> Guard:
@@ -150,11 +151,8 @@ def test_no_k_bytes_shift_between_neighbours(left: str, right: str, forward: boo
     captured = _captured()
     a, b = captured[left], captured[right]
     for k in range(1, len(a if forward else b) + 1):
-        if forward:
-            moved = {left: a[:-k], right: a[-k:] + seam + b}
-        else:
-            moved = {left: a + seam + b[:k], right: b[k:]}
-        decision = _send({**captured, **moved}, run)
+        ahead, back = {left: a[:-k], right: a[-k:] + seam + b}, {left: a + seam + b[:k], right: b[k:]}
+        decision = _send({**captured, **(ahead if forward else back)}, run)
         assert isinstance(decision, Denial)
         assert decision.status in (400, 401, 501)
 

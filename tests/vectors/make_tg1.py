@@ -26,7 +26,8 @@ REQUESTS = [
     ("get with a query", "GET", "https", "api.example", "api.example",
      "/v1/orders?symbol=BTC-USD&limit=10&note=a%20b+c%26d", "", b""),
     ("get with an empty query", "GET", "https", "api.example", "api.example", "/v1/orders?", "", b""),
-    ("get with a non-ASCII path", "GET", "https", "api.example", "api.example", "/v1/orders/%E2%82%AC%20caf%C3%A9", "", b""),
+    ("get with a non-ASCII path", "GET", "https", "api.example", "api.example",
+     "/v1/orders/%E2%82%AC%20caf%C3%A9", "", b""),
     ("head", "HEAD", "https", "api.example", "api.example", "/v1/orders", "", b""),
     ("post json", "POST", "https", "api.example", "api.example", "/v1/orders", "application/json", JSON_BODY),
     ("post json with a query", "POST", "https", "api.example", "api.example", "/v1/orders?test=true",
@@ -40,7 +41,8 @@ REQUESTS = [
     ("host in capitals with its default port", "GET", "https", "API.Example:443", "api.example", "/v1/orders", "", b""),
     ("default port of http", "GET", "http", "api.example:80", "api.example", "/v1/orders", "", b""),
     ("a port that is not the default", "GET", "https", "api.example:8443", "api.example:8443", "/v1/orders", "", b""),
-    ("the default port of the other scheme", "GET", "http", "api.example:443", "api.example:443", "/v1/orders", "", b""),
+    ("the default port of the other scheme", "GET", "http", "api.example:443", "api.example:443",
+     "/v1/orders", "", b""),
     ("an IPv6 host", "GET", "https", "[2001:DB8::1]:8443", "[2001:db8::1]:8443", "/v1/orders", "", b""),
 ]  # fmt: skip
 

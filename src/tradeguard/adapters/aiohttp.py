@@ -15,6 +15,8 @@ from tradeguard.adapters.answer import refuse, response_fields
 from tradeguard.core.address import parse_address
 from tradeguard.core.body import LARGE, SHORT
 from tradeguard.core.decision import Denial, Grant, Refused
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.frame import quote_path
 from tradeguard.core.guard import Guard
 from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.core.runtime import Loop, request_id
@@ -34,12 +36,25 @@ def aiohttp_middleware(guard: Guard | Callable[[], Guard]) -> Middleware:
     """
     guard = guard if isinstance(guard, Guard) else guard()
     guard.bind(Loop())
+    _check_rows(guard)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await _serve(guard, request, handler)
 
     return middleware
+
+
+def _check_rows(guard: Guard) -> None:
+    """Refuse rows whose route aiohttp cannot match: beside a parameter it compares encoded with decoded text."""
+    for operation in guard.operations.all:
+        path = operation.id.partition(" ")[2]
+        plain = path.replace("{", "").replace("}", "")
+        if ("{" in path or "*" in path) and quote_path(plain) != plain.encode():
+            raise ConfigError(
+                f"operation {operation.id!r}: aiohttp cannot route it, so another handler would answer; beside a "
+                "parameter use letters, digits and -._~!$&'()*+,=:@ only"
+            )
 
 
 async def _serve(guard: Guard, http: web.Request, handler: Handler) -> web.StreamResponse:

@@ -46,7 +46,7 @@ class Memory:
         self._capacity, self._per_key, self._lock = capacity, per_key, threading.Lock()
         self._once: dict[tuple[str, bytes], tuple[int, str]] = {}
         self._expiry: list[tuple[int, tuple[str, bytes]]] = []
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
         self._numbers: dict[str, tuple[int, int | None]] = {}
 
     async def commit(
@@ -64,22 +64,13 @@ class Memory:
             if seen is not None and (seen[0] != self._epoch or seen[1] > self._version):
                 return Outcome((), now, self._epoch, self._version, behind=True)
             self._purge(now)
-            failed: list[Condition] = []
-            first: str | None = None
-            full = False
+            conditions = tuple(conditions)
+            failed = [condition for condition in conditions if not self._holds(condition, now, reserve)]
+            outcome = self._explain(failed, now) if failed else Outcome((), now, self._epoch, self._version)
             for condition in conditions:
-                if isinstance(condition, Once):
-                    user, crowded = self._use(condition, now, request_id, reserve)
-                    first, full = first or user, full or crowded
-                    if user is not None or crowded or condition.until <= now:
-                        failed.append(condition)
-                elif isinstance(condition, Below):
-                    if any(self._number(key, now) >= condition.value for key in condition.keys):
-                        failed.append(condition)
-                else:
-                    raise TypeError(f"Memory cannot settle {type(condition).__name__}")
-            ranked = by_rank(failed) if failed else ()
-            return Outcome(ranked, now, self._epoch, self._version, NO_USAGE, first, False, full)
+                if isinstance(condition, Once) and condition not in failed:
+                    self._remember(condition, request_id)
+            return outcome
 
     async def set(self, key: str, value: int, until: int | None = None) -> int:
         """Store a number for `Below`, until a time (ns UTC) or for good; return the new version."""
@@ -92,24 +83,41 @@ class Memory:
         """Return how many nonces are held."""
         return len(self._once)
 
-    def _use(self, once: Once, now: int, request_id: str, reserve: bool) -> tuple[str | None, bool]:
-        """Remember a message; return who used it before, and whether there was no room."""
-        known = self._once.get(once.key)
-        if known is not None and known[0] > now:
-            return known[1], False
-        if once.until <= now:
-            return None, False
-        owner = once.key[0]
+    def _holds(self, condition: Condition, now: int, reserve: bool) -> bool:
+        if isinstance(condition, Once):
+            known = self._once.get(condition.key)
+            if known is None:
+                return condition.until > now and not self._is_full(condition.key[0], reserve)
+            return condition.until > now and known[0] <= now
+        if isinstance(condition, Below):
+            return all(self._number(key, now) < condition.value for key in condition.keys)
+        raise TypeError(f"Memory cannot settle {type(condition).__name__}")
+
+    def _remember(self, once: Once, request_id: str) -> None:
+        key, until = once
+        if key not in self._once:
+            self._held[key[0]] = self._held.get(key[0], 0) + 1
+        self._once[key] = (until, request_id)
+        heapq.heappush(self._expiry, (until, key))
+
+    def _is_full(self, owner: str, reserve: bool) -> bool:
         room, share = self._capacity, self._per_key
         if not reserve:
             room, share = room - room // 10, share - share // 10
-        if known is None and (len(self._once) >= room or self._held[owner] >= share):
-            return None, True
-        if known is None:
-            self._held[owner] += 1
-        self._once[once.key] = (once.until, request_id)
-        heapq.heappush(self._expiry, (once.until, once.key))
-        return None, False
+        return len(self._once) >= room or self._held.get(owner, 0) >= share
+
+    def _explain(self, failed: list[Condition], now: int) -> Outcome:
+        """Say why conditions failed: a `Once` that was neither seen nor expired found no room."""
+        first: str | None = None
+        full = False
+        for condition in failed:
+            if isinstance(condition, Once):
+                until, user = self._once.get(condition.key, (0, ""))
+                if until > now:
+                    first = first or user
+                else:
+                    full = full or condition.until > now
+        return Outcome(by_rank(failed), now, self._epoch, self._version, NO_USAGE, first, False, full)
 
     def _purge(self, now: int) -> None:
         for _ in range(_PURGE):

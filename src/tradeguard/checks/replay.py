@@ -25,6 +25,7 @@ FULL = register(
     text="Too many requests of this key are being remembered. Ask again.",
     hint="The key, or all keys together, hold as many live nonces as the store has room for.",
 )
+_DAY = 86_400_000_000_000
 
 
 class Replay:
@@ -32,6 +33,9 @@ class Replay:
 
     The replay key is the dialect's nonce; where it has none, SHA-256 of the signed message, and then in every lane but
     `read`: equal reads in one millisecond are honest traffic.
+
+    A message signed for later than tomorrow is refused and not remembered (its condition cannot hold): it would take a
+    place among the key's nonces until its time comes, and a client with a wrong unit would lock its key for ever.
     """
 
     name = "replay"
@@ -42,11 +46,13 @@ class Replay:
         credential, operation = request.credential, request.operation
         if credential is None:
             return ()
-        if credential.nonce is not None:
-            return (Once((credential.key_id, credential.nonce), credential.expires),)
-        if operation is not None and operation.lane == "read":
-            return ()
-        return (Once((credential.key_id, credential.digest), credential.expires),)
+        item = credential.nonce
+        if item is None:
+            if operation is not None and operation.lane == "read":
+                return ()
+            item = credential.digest
+        far = credential.signed_at - request.received > _DAY
+        return (Once((credential.key_id, item), 0 if far else credential.expires),)
 
     def denial(self, condition: Condition, outcome: Outcome, /) -> Denial:
         """Return `replay.seen` with the first request's id, `replay.full` or `replay.late`."""

@@ -59,4 +59,4 @@ class Source:
 
     def _closed(self, key: tuple[str, ...], at: int, code: str) -> Denial | None:
         wait = self._table.drained(key) - _MINUTE - at
-        return Denial(code, retry_after=wait // _SECOND + 1) if wait > 0 else None
+        return Denial(code, retry_after=-(-wait // _SECOND)) if wait > 0 else None

@@ -74,7 +74,7 @@ class Networks:
 
 def _parse_range(cidr: str) -> tuple[int, int, int]:
     try:
-        network = ip_network(cidr)
+        network = ip_network(str(cidr))
     except ValueError as error:
         raise ConfigError(f"{cidr!r} is no network: {error}; write it as 203.0.113.0/24 or 2001:db8::/48") from None
     low, high = int(network.network_address), int(network.broadcast_address)

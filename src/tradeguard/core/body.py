@@ -26,6 +26,7 @@ BUDGET = register(
     hint="Unproven requests hold all of Policy.unproven_bytes: an attack, or a limit too low for the traffic.",
 )
 
+_SECOND = 1_000_000_000
 Chunk = Callable[[], Awaitable[tuple[bytes, bool]]]
 
 
@@ -54,8 +55,10 @@ class Reader:
         """
         if declared == 0:
             return b""
+        deadline = self._arrived + int(self._policy.body_seconds * _SECOND)
         try:
-            body = await self._runtime.within(self._policy.body_seconds, self._collect())
+            left = max(0, deadline - self._runtime.now()) / _SECOND
+            body = await self._runtime.within(left, self._collect(deadline))
         except TimeoutError:
             raise Refused(Denial(SLOW)) from None
         if declared is not None and len(body) != declared:
@@ -68,8 +71,7 @@ class Reader:
         if taken:
             self._budget.give(taken)
 
-    async def _collect(self) -> bytes:
-        deadline = self._arrived + int(self._policy.body_seconds * 1_000_000_000)
+    async def _collect(self, deadline: int) -> bytes:
         chunks: list[bytes] = []
         more = True
         while more:

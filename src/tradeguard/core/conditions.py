@@ -111,7 +111,8 @@ class Model:
         if seen is not None and (seen[0] != self.epoch or seen[1] > self.version):
             return Outcome((), self.time, self.epoch, self.version, behind=True)
         failed = [condition for condition in conditions if not self._holds(condition)]
-        first = next((self._user(c) for c in failed if isinstance(c, Once)), None)
+        users = [self._user(condition) for condition in failed if isinstance(condition, Once)]
+        first = next((user for user in users if user is not None), None)
         for condition in conditions:
             binds = not isinstance(condition, Quota) or condition.binding
             if condition not in failed and (binds or not (failed or denied)):

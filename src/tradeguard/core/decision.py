@@ -5,6 +5,7 @@ denials that depend on who is asking look alike from outside (`unproven`): one s
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
@@ -108,15 +109,13 @@ class Denial:
         """Return the denial as a stranger may see it: unchanged if its face is the one 401, else with that face."""
         if self.public == UNAUTHORIZED:
             return self
-        veiled = Denial(VEILED, detail=self.detail)
-        veiled.code = self.code
+        veiled = copy(self)
+        veiled.public, veiled.status, veiled.text = UNAUTHORIZED, 401, _UNAUTHORIZED_TEXT
+        veiled.executed, veiled.retry_after, veiled.members = False, None, MappingProxyType({})
         return veiled
 
     def __repr__(self) -> str:
         return f"Denial({self.code!r}, status={self.status})"
-
-
-VEILED = register("decision.veiled", unproven=True, hint="The face of a custom proof's denial; its own code is logged.")
 
 
 class Refused(Exception):

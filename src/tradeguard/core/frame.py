@@ -1,10 +1,11 @@
 """The frame: what may come in at all. Pure; it owns every rule on the form of a request.
 
-1.  The method is `[A-Z]+`. TRACE and CONNECT never pass, and no header, query or form member changes the method.
+1.  The method is `[A-Z]+`. TRACE and CONNECT never pass, and no header and no query or urlencoded form
+    member changes the method.
 2.  The target is origin-form: an absolute path and perhaps a query, in printable ASCII, within its length.
 3.  The path is canonical: no `//`, no dot segment, no `;` or `\\` in any spelling, and nothing percent-encoded that
-    could stand as itself (RFC 3986, 6.2.2.2), nor `/`, `%` or a control character. One resource, one spelling: what
-    was signed, what the map matches and what the host routes are the same text.
+    could stand as itself (RFC 3986, 6.2.2.2), nor `/`, `%`, a brace (routers differ on them) or a control character.
+    What was signed, what the map matches and what the host routes are the same text.
 4.  The decoded path is prefix + the path that the host routes.
 5.  Exactly one Host (RFC 9112, 3.2), without user information; the authority is its lower-case form without the
     default port.
@@ -72,8 +73,9 @@ _QUERY: Final = re.compile(rb"[!\"$-~]*")
 _PLAIN: Final = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*/?")
 _ENCODED: Final = re.compile(rb"/(?:[A-Za-z0-9._~!$&'()*+,=:@/-]|%[0-9A-Fa-f]{2})*")
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
-_NEVER_ESCAPED: Final = frozenset((string.ascii_letters + string.digits + "-._~/\\;%").encode()) | {*range(32), 127}
-_AUTHORITY: Final = re.compile(rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,253})(?::([0-9]{1,5}))?")
+_NEVER_ESCAPED: Final = frozenset((string.ascii_letters + string.digits + "-._~/\\;%{}").encode()) | {*range(32), 127}
+_CONTROL: Final = re.compile(r"[\x80-\x9f]")  # those beyond ASCII
+_AUTHORITY: Final = re.compile(rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,253})(?::(0|[1-9][0-9]{0,4}))?")
 _DEFAULT_PORT: Final = {"http": b"80", "https": b"443"}
 
 
@@ -148,9 +150,12 @@ def canonical_path(path: bytes) -> str:
         if int(escape[1], 16) in _NEVER_ESCAPED:
             raise Refused(Denial(PATH, detail=f"{escape[0].decode()} is encoded and must not be"))
     try:
-        return unquote_to_bytes(path).decode()
+        decoded = unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
         raise Refused(Denial(PATH, detail="not UTF-8")) from None
+    if _CONTROL.search(decoded):
+        raise Refused(Denial(PATH, detail="a control character"))
+    return decoded
 
 
 def quote_path(path: str) -> bytes:
@@ -168,7 +173,7 @@ def _check_parameters(text: bytes) -> None:
 @lru_cache(256)
 def _authority(host: bytes, scheme: str) -> bytes:
     match = _AUTHORITY.fullmatch(host.lower())
-    if match is None:
+    if match is None or int(match[2] or 0) > 65_535:
         raise Refused(Denial(HOST))
     name, port = match.groups()
     return name if port is None or port == _DEFAULT_PORT.get(scheme) else match[0]

@@ -44,8 +44,9 @@ BEHIND = register(
 BARRIER = register(
     "guard.barrier",
     status=503,
-    text="The service has just started. Sign again and send again.",
+    text="The service has just started and cannot tell whether this message was used before. Look the operation up.",
     hint="The state forgets at a restart; what was signed before the start could be a replay. Ends by itself.",
+    executed="unknown",
 )
 DOWN = register("guard.down", status=503, text=_BUSY, hint="A store cannot answer; the detail names it.")
 FAULT = register(

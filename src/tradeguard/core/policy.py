@@ -12,6 +12,7 @@ The rules of the map:
 6.  What no row matches is refused.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ LANES: Final = frozenset(get_args(Lane))
 _DECLARED: Final = LANES - {"read", "order"}
 _ROW = re.compile(r"([A-Z]+) (/\S*)", re.ASCII)
 _PARAM = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}", re.ASCII)
-_LITERAL = re.compile(r"[^%;\\{}*?#]*")
+_LITERAL = re.compile(r"[^%;\\{}*?#\x00-\x20\x7f-\xa0]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +58,10 @@ class Policy:
             raise ConfigError(f"policy: scopes is a collection of names, not the text {self.scopes!r}")
         object.__setattr__(self, "scopes", frozenset(self.scopes))
         for name in ("target_bytes", "head_bytes", "head_fields", "body_bytes", "body_seconds", "unproven_bytes"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"policy: {name} must be above 0, not {getattr(self, name)}")
+            value: object = getattr(self, name)
+            kinds = (int, float) if name == "body_seconds" else (int,)
+            if type(value) not in kinds or not 0 < cast("float", value) < math.inf:
+                raise ConfigError(f"policy: {name} must be above 0, not {value!r}")
         if self.unproven_bytes < self.body_bytes:
             raise ConfigError("policy: unproven_bytes must hold at least one body of body_bytes")
 
@@ -181,8 +184,8 @@ def _rank(segment: str) -> int:
     return {"**": 0, "*": 1}.get(segment, 2 if segment.startswith("{") else 3)
 
 
-def _parse_row(row: str) -> tuple[str, list[str]]:
-    match = _ROW.fullmatch(row)
+def _parse_row(row: object) -> tuple[str, list[str]]:
+    match = _ROW.fullmatch(row) if isinstance(row, str) else None
     if match is None:
         raise ConfigError(f"operation {row!r}: write it as METHOD /path, for example 'POST /v1/orders'")
     method, path = match.groups()
@@ -190,7 +193,7 @@ def _parse_row(row: str) -> tuple[str, list[str]]:
         raise ConfigError(f"operation {row!r}: {method} never passes")
     segments = path.split("/")[1:]
     for place, segment in enumerate(segments):
-        _check_segment(row, segment, last=place == len(segments) - 1)
+        _check_segment(match[0], segment, last=place == len(segments) - 1)
     names = [segment for segment in segments if segment.startswith("{")]
     if len(names) != len(set(names)):
         raise ConfigError(f"operation {row!r}: a parameter stands twice")
@@ -228,7 +231,9 @@ def _parse_asks(row: str, method: str, asks: str | Iterable[str] | Mapping[str, 
 
 
 def _parse_scopes(row: str, value: Any) -> frozenset[Scope]:
-    names = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(cast("Iterable[Any]", value))
+    names: list[Any] = [value]
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        names = list(value)  # pyright: ignore[reportUnknownArgumentType]
     if not all(isinstance(name, str) for name in names):
         raise ConfigError(f"operation {row!r}: scopes is a name or a list of names, not {value!r}")
     return frozenset(names)
@@ -243,12 +248,6 @@ def _parse_costs(row: str, value: Any) -> Mapping[str, int]:
 
 def _refuse_ties(group: list[_Pattern]) -> None:
     """Rule 3: where two rows match one path and neither is stronger all along, they must ask for the same."""
-    seen: dict[tuple[str, ...], Operation] = {}
-    for segments, operation in group:
-        if all(_rank(segment) == 3 for segment in segments):
-            other = seen.setdefault(tuple(segments), operation)
-            if not other.asks_like(operation):
-                raise ConfigError(f"operations {other.id!r} and {operation.id!r} are one; keep one row")
     wild = [entry for entry in group if any(_rank(segment) < 3 for segment in entry[0])]
     for (left, one), (right, two) in combinations(wild, 2):
         if not one.asks_like(two) and _tied(left, right):

@@ -16,11 +16,12 @@ HMAC_SHA256: Final = "hmac-sha256"
 ED25519: Final = "ed25519"
 SIGNATURE_BYTES: Final = {HMAC_SHA256: 32, ED25519: 64}
 MIN_SECRET: Final = 16  # bytes: 128 bits, the least that guessing does not reach
+_BLOCK: Final = 64  # bytes that SHA-256 takes at a time
 
 _P: Final = 2**255 - 19
 _D: Final = -121665 * pow(121666, -1, _P) % _P
 _ORDER_8: Final = (  # y of the points of order 8; x has no influence on the order
-    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
+    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
     0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
 )
 _SMALL_ORDER: Final = frozenset({0, 1, _P - 1, *_ORDER_8})  # y of every point whose order divides 8
@@ -45,8 +46,10 @@ class Hmac:
             raise ConfigError(f"an HMAC secret needs at least {MIN_SECRET} bytes; this one has {len(self._secret)}")
 
     def fingerprint(self, salt: bytes) -> bytes:
-        """Identify the secret under a salt."""
-        return _fingerprint(self.algorithm, self._secret.reveal(), salt)
+        """Identify the secret under a salt: alike for all secrets that make the same MACs (RFC 2104, section 2)."""
+        secret = self._secret.reveal()
+        secret = hashlib.sha256(secret).digest() if len(secret) > _BLOCK else secret
+        return _fingerprint(self.algorithm, secret.ljust(_BLOCK, b"\0"), salt)
 
     async def verify(self, message: bytes, signature: bytes) -> bool:
         """Compare the signature with the MAC, in constant time."""

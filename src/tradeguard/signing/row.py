@@ -81,10 +81,13 @@ class Row:
         unknown = [*(set(self.message) - set(get_args(Part))), *(set(self.algorithms) - set(SIGNATURE_BYTES))]
         if unknown or len(self.message) < 2:
             raise ConfigError(f"dialect {self.name}: {unknown or 'a single part'} cannot be signed")
-        if not self.separator and set(self.message) != {"query", "form"}:
-            raise ConfigError(f"dialect {self.name}: parts without a separator could shift into each other")
+        if self.separator != b"\n" and (self.separator or set(self.message) != {"query", "form"}):
+            raise ConfigError(f"dialect {self.name}: without a newline as separator parts could shift into each other")
+        if self.nonce is not None and "nonce" not in self.message:
+            raise ConfigError(f"dialect {self.name}: the nonce is not signed, so a replay could carry any")
         in_text = isinstance(self.signature, Parameter)
-        if in_text != isinstance(self.time, Parameter) or in_text != ("query" in self.message):
+        signed_text = {"query", "form"} & set(self.message)
+        if in_text != isinstance(self.time, Parameter) or signed_text != ({"query", "form"} if in_text else set()):
             raise ConfigError(
                 f"dialect {self.name}: time and signature stand both in headers, or both in the signed text"
             )

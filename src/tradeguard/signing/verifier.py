@@ -123,7 +123,8 @@ class Verifier:
         """A signature in a parameter: in the query, or perhaps in a body that has not arrived yet."""
         if self._in_headers:
             return False
-        return request.length != 0 or self.row.signature.name + b"=" in request.target
+        in_body = request.length != 0 and request.method not in self.row.bodyless
+        return in_body or self.row.signature.name + b"=" in request.target
 
     def _from_headers(self, request: Request) -> _Fields:
         one, row = request.headers.one, self.row
