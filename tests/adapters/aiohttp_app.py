@@ -3,7 +3,7 @@
 import asyncio
 
 from adapters.hosts import report
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from tradeguard import Guard, aiohttp_middleware
 from tradeguard.adapters.aiohttp import GRANT
@@ -29,7 +29,7 @@ async def handle(request: web.Request) -> web.StreamResponse:
 async def multipart(request: web.Request) -> web.Response:
     """Report the one part of a multipart body, read as a stream."""
     part = await (await request.multipart()).next()
-    assert part is not None
+    assert isinstance(part, BodyPartReader)
     return web.Response(body=report(request.method, request.path, "", await part.read(), request[GRANT].principal))
 
 

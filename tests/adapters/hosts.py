@@ -163,7 +163,7 @@ def run_wsgiref(journal: str) -> None:
         daemon_threads = True
 
     with Server(("127.0.0.1", 0), Quiet) as server:
-        server.set_app(WSGI(wsgi_app, guard=make_guard(journal)))  # type: ignore[arg-type]
+        server.set_app(WSGI(wsgi_app, guard=make_guard(journal)))
         announce(server.socket)
         server.serve_forever()
 

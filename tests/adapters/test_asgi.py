@@ -31,7 +31,7 @@ class Wire:
 
 
 def scope(method: str = "GET", path: str = "/v1/time", **other: Any) -> dict[str, Any]:
-    fields = {"type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": path}
+    fields: dict[str, Any] = {"type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": path}
     fields |= {"raw_path": path.encode(), "query_string": b"", "root_path": "", "client": ("127.0.0.1", 50_000)}
     return {**fields, "headers": [(b"host", b"api.example")], **other}
 

@@ -1,11 +1,12 @@
 """What is special about WSGI: environments, rebuilt targets, response ends."""
 
 import io
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from support import NOW, TRADER, make_guard
+from support import TRADER, make_guard
 
 from tradeguard import WSGI, ConfigError, MemoryJournal
 from tradeguard.adapters.wsgi import _locate
@@ -66,20 +67,11 @@ def test_the_target_is_prefix_and_received(env: dict[str, Any], target: bytes, p
 
 
 def test_wsgirefs_text_plain_is_no_content_type() -> None:
-    out = TRADER.sign(Outgoing("GET", "api.example", b"/v1/orders"), NOW)
-    signed = {f"HTTP_{name.decode().upper().replace('-', '_')}": value.decode() for name, value in out.headers}
-    from support import StillClock
-
-    class StillThreads(StillClock):
-        colours = Threads.colours
-
     for software, status in (("WSGIServer/0.2 CPython/3.11", 200), ("other", 401)):
-        start = Started()
+        out = TRADER.sign(Outgoing("GET", "api.example", b"/v1/orders"), time.time_ns())
+        signed = {f"HTTP_{name.decode().upper().replace('-', '_')}": value.decode() for name, value in out.headers}
         env = environ(path="/v1/orders", CONTENT_TYPE="text/plain", SERVER_SOFTWARE=software, **signed)
-        guard = make_guard(runtime=StillThreads())
-        guard.bind = lambda _runtime: None  # type: ignore[method-assign]
-        list(WSGI(hello, guard=guard)(env, start))
-        assert start.status == status
+        assert serve(hello, MemoryJournal(), env)[0].status == status
 
 
 def test_a_body_is_read_to_its_length_and_replayed() -> None:
@@ -144,7 +136,7 @@ def test_a_wrong_configuration_stops_the_server() -> None:
 
 def test_an_asynchronous_backend_is_refused_with_the_cure() -> None:
     class Remote(MemoryJournal):
-        colour = "async"  # type: ignore[assignment,misc]
+        colour = "async"
 
     with pytest.raises(ConfigError, match=r"Remote is async and cannot wait in this host .*use a backend"):
         WSGI(hello, guard=make_guard(runtime=None, journal=Remote()))

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from tradeguard.core.decision import CATALOGUE, UNAUTHORIZED, VEILED, Denial, Grant, Refused, register
+from tradeguard.core.decision import CATALOGUE, UNAUTHORIZED, Denial, Grant, Refused, register
 from tradeguard.core.errors import ConfigError
 
 CLOSED = register("testhours.closed", status=403, text="Closed.", hint="Look at the hours.")
+STRANGER = register("testhours.stranger", unproven=True, hint="None.")
 WRONG = register("testhours.wrong", unproven=True, hint="Look at the key.", executed="unknown")
 
 
@@ -62,7 +63,7 @@ def test_every_code_in_the_catalogue_is_under_its_own_name_and_a_refusal() -> No
 
 def test_all_denials_before_the_proof_have_one_face() -> None:
     codes = [code for code, entry in CATALOGUE.items() if entry.public == UNAUTHORIZED and not code.startswith("test")]
-    assert {str(face(Denial(code))) for code in codes} == {str(face(Denial(VEILED)))}
+    assert {str(face(Denial(code))) for code in codes} == {str(face(Denial(STRANGER)))}
 
 
 def test_a_denial_has_the_face_of_its_code() -> None:
@@ -93,7 +94,7 @@ def test_a_code_without_a_status_or_a_status_beside_a_known_code_is_an_error(cod
 
 
 def test_veil_leaves_the_one_face_alone() -> None:
-    denial = Denial(VEILED)
+    denial = Denial(STRANGER)
     assert denial.veil() is denial
 
 
@@ -102,7 +103,7 @@ def test_veil_leaves_the_one_face_alone() -> None:
 )
 def test_veil_gives_any_other_denial_the_one_face_and_keeps_its_code_for_the_log(denial: Denial) -> None:
     veiled = denial.veil()
-    assert face(veiled) == face(Denial(VEILED))
+    assert face(veiled) == face(Denial(STRANGER))
     assert (veiled.code, veiled.detail) == (denial.code, denial.detail)
 
 

@@ -131,7 +131,7 @@ def test_each_check_alone_stands_between_an_attack_and_the_handler(
     """Mutation by deletion: with the check the attack is refused by it, without it the attack gets through."""
     guarded = make_guard()
     assert code_of([run(guarded.admit(request)) for request in attack()][-1]) == code
-    without = (name,) if name in ("scope", "freshness", "replay") else ()
+    without: tuple[str, ...] = (name,) if name in ("scope", "freshness", "replay") else ()
     left = [check for check in make_checks() if getattr(check, "name", "") != name]
     # an expired message cannot be settled either: replay keeps it out where freshness is gone
     if name == "freshness":
@@ -166,7 +166,7 @@ def test_what_cannot_work_is_refused_when_the_guard_is_built(
 
 def test_a_state_that_cannot_settle_a_check_is_refused() -> None:
     class NumbersOnly(Memory):
-        supports = frozenset({Below})  # type: ignore[misc]
+        supports = frozenset({Below})
 
     with pytest.raises(ConfigError, match="Replay needs Once, which NumbersOnly cannot settle"):
         make_guard(state=NumbersOnly())

@@ -62,6 +62,9 @@ def test_what_is_left_out_of_the_signed_text_is_not_covered(part: Any, covers: s
             TG1, {"message": ("nonce", "query")}, "both in headers", id="a signed query with a header signature"
         ),
         pytest.param(
+            TG1, {"message": ("nonce", "form")}, "both in headers", id="a signed form with a header signature"
+        ),
+        pytest.param(
             TG1, {"width": Parameter(b"recvWindow")}, "client's window", id="an unsigned window of the client"
         ),
     ],

@@ -147,9 +147,24 @@ def test_a_signature_without_a_key_is_refused_and_no_field_at_all_is_no_claim() 
         pytest.param(BN, _query(STAMP + b"&signature=" + HEX), False, id="binance, signed"),
         pytest.param(
             BN,
-            make_request("POST", b"/v1/echo", body=b"a=1", headers=KEY.items()),
+            make_request("POST", b"/v1/echo", body=b"a=1", headers=[*KEY.items(), (b"content-type", FORM)]),
             False,
-            id="binance, perhaps in the body",
+            id="binance, perhaps in the form",
+        ),
+        pytest.param(
+            BN,
+            make_request(
+                "POST", b"/v1/echo", body=b"{}", headers=[*KEY.items(), (b"content-type", b"application/json")]
+            ),
+            True,
+            id="binance, not in JSON",
+        ),
+        pytest.param(BN, _query(b"mysignature=1"), True, id="binance, a name that only ends like it"),
+        pytest.param(
+            TG,
+            make_request("DELETE", b"/v1/echo", body=b"{}", headers=[(b"tg-key", b"trader")]),
+            True,
+            id="tg1, key and body",
         ),
         pytest.param(
             BN,
@@ -239,7 +254,7 @@ def test_query_xor_form_and_no_body_where_there_is_none(method: str, target: byt
     body = b"a=1&" + STAMP + b"&signature=" + HEX
     kind = [(b"content-type", content_type)] if content_type else []
     request = make_request(method, target, body=body, headers=[*KEY.items(), *kind])
-    assert _refusal(BN, request, body) == ("verifier.boundary", "")
+    assert _refusal(BN, request, body)[0] == "verifier.boundary"
 
 
 @pytest.mark.parametrize("content_type", [FORM, FORM.upper(), FORM + b"; charset=utf-8", b" " + FORM + b" ;q"])
@@ -289,3 +304,9 @@ def test_what_the_signers_make_is_read() -> None:
     for verifier, signer in ((TG, TRADER), (BN, BINA)):
         request = sign(signer, "GET", b"/v1/orders?symbol=BTC")
         assert _read(verifier, request).signed_at == NOW
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_tg1_has_no_body_where_there_is_none(method: str) -> None:
+    request = sign(TRADER, method, b"/v1/orders/12", body=b"34")
+    assert _refusal(TG, request, b"34") == ("verifier.boundary", f"a body on {method}")

@@ -37,7 +37,7 @@ REQUESTS = [
     ("post bytes that are no text", "POST", "https", "api.example", "api.example", "/v1/orders",
      "application/octet-stream", bytes(range(256))),
     ("delete", "DELETE", "https", "api.example", "api.example", "/v1/orders/1234", "", b""),
-    ("delete with a body", "DELETE", "https", "api.example", "api.example", "/v1/orders/12", "text/plain", b"34"),
+    ("put with a short body", "PUT", "https", "api.example", "api.example", "/v1/orders/12", "text/plain", b"34"),
     ("host in capitals with its default port", "GET", "https", "API.Example:443", "api.example", "/v1/orders", "", b""),
     ("default port of http", "GET", "http", "api.example:80", "api.example", "/v1/orders", "", b""),
     ("a port that is not the default", "GET", "https", "api.example:8443", "api.example:8443", "/v1/orders", "", b""),

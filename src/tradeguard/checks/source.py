@@ -45,9 +45,11 @@ class Source:
         return None if source is None else self._closed((source,), at, ADDRESS)
 
     def gate(self, request: Request, claim: Claim, /) -> Denial | None:
-        """Return `source.pair` while the debt of key and source is too high."""
-        source = request.peer.source
-        return None if source is None else self._closed((claim.key_id, source), request.arrived, PAIR)
+        """Return `source.pair` or `source.address` while the debt of key and source, or of the source, is too high."""
+        source, at = request.peer.source, request.arrived
+        if source is None:
+            return None
+        return self._closed((claim.key_id, source), at, PAIR) or self._closed((source,), at, ADDRESS)
 
     def failed(self, request: Request, claim: Claim | None, /) -> None:
         """Count a failure against the source, and against (key, source) where a key was claimed."""

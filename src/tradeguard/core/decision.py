@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.principal import Principal
 
+_NONE: Final[Mapping[str, str | int]] = MappingProxyType({})
 Executed = Literal[False, "unknown"]
 UNAUTHORIZED: Final = "unauthorized"
 _UNAUTHORIZED_TEXT: Final = "The request is not signed by a known key, or its signature does not verify."
@@ -93,7 +94,7 @@ class Denial:
         status: int | None = None,
         retry_after: int | None = None,
         detail: str = "",
-        members: Mapping[str, str | int] = MappingProxyType({}),
+        members: Mapping[str, str | int] = _NONE,
         executed: Executed | None = None,
     ) -> None:
         entry = _catalogue.get(code)
@@ -111,7 +112,7 @@ class Denial:
             return self
         veiled = copy(self)
         veiled.public, veiled.status, veiled.text = UNAUTHORIZED, 401, _UNAUTHORIZED_TEXT
-        veiled.executed, veiled.retry_after, veiled.members = False, None, MappingProxyType({})
+        veiled.executed, veiled.retry_after, veiled.members = False, None, _NONE
         return veiled
 
     def __repr__(self) -> str:

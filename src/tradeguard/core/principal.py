@@ -36,7 +36,7 @@ def missing_scopes(held: frozenset[Scope], needed: frozenset[Scope]) -> list[Sco
     if needed <= held:
         return []
     families = tuple(scope[:-1] for scope in held if scope.endswith(":*"))
-    return sorted(s for s in needed - held if s == "funds:withdraw" or not s.startswith(families))
+    return sorted(s for s in needed - held if s.startswith("funds:withdraw") or not s.startswith(families))
 
 
 class Principal(NamedTuple):

@@ -34,7 +34,7 @@ class Hmac:
         secret: as the client uses it, at least 16 bytes; text is taken as UTF-8.
 
     Raises:
-        ConfigError: the secret is shorter.
+        ConfigError: the secret is shorter, or nothing but zeros (which HMAC takes for no key at all).
     """
 
     algorithm: str = HMAC_SHA256
@@ -42,8 +42,10 @@ class Hmac:
 
     def __init__(self, secret: Secret | bytes | str) -> None:
         self._secret = secret if isinstance(secret, Secret) else Secret(secret)
-        if len(self._secret) < MIN_SECRET:
-            raise ConfigError(f"an HMAC secret needs at least {MIN_SECRET} bytes; this one has {len(self._secret)}")
+        if len(self._secret) < MIN_SECRET or not any(self._secret.reveal()):
+            raise ConfigError(
+                f"an HMAC secret has at least {MIN_SECRET} bytes, not all zero; see secrets.token_bytes(32)"
+            )
 
     def fingerprint(self, salt: bytes) -> bytes:
         """Identify the secret under a salt: alike for all secrets that make the same MACs (RFC 2104, section 2)."""

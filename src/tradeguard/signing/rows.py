@@ -21,6 +21,7 @@ TG1 = Row(
     message=("label", "key", "time", "nonce", "method", "authority", "target", "content_type", "body_sha256"),
     separator=b"\n",
     window=Window(past=5 * _SECOND, future=1 * _SECOND),
+    bodyless=frozenset({"GET", "HEAD", "DELETE"}),
 )
 
 BINANCE = Row(

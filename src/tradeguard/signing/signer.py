@@ -58,6 +58,9 @@ class Signer:
             request: as it would go out unsigned.
             at: the time, ns UTC.
             nonce: 16 to 64 of `A-Za-z0-9_-`; a random one by default. Dialects without a nonce ignore it.
+
+        Raises:
+            ConfigError: the dialect cannot sign such a body.
         """
         time = str(at // self.row.unit).encode()
         nonce = nonce or encode_base64url(secrets.token_bytes(16))
@@ -78,6 +81,8 @@ class Signer:
     def _in_text(self, request: Outgoing, time: bytes) -> Outgoing:
         row, (path, _, query) = self.row, request.target.partition(b"?")
         form = request.content_type == FORM and request.method not in row.bodyless
+        if (query and request.body) or (request.body and not form):
+            raise ConfigError(f"dialect {row.name} signs a query or a form body, not both and nothing else")
         text = request.body if form else query
         text += (b"&" if text else b"") + row.time.name + b"=" + time
         facts = self._facts(request, time, b"", query=b"" if form else text, form=text if form else b"")

@@ -4,8 +4,8 @@ Everything here depends on the bytes of the request alone. It refuses:
 
 1.  a field that is missing, stands twice, or is not in its one canonical spelling;
 2.  a signature of a length that no algorithm of the row has;
-3.  where query and form are signed without a separator: both at once, a body that is not a form, or a body on a method
-    that has none; so no byte can be shifted from one into the other.
+3.  a body on a method that has none; and where query and form are signed without a separator, both at once or a body
+    that is not a form: so no byte can be shifted from one into the other.
 """
 
 import re
@@ -29,8 +29,7 @@ FIELD = register(
 BOUNDARY = register(
     "verifier.boundary",
     unproven=True,
-    hint="The dialect signs query and form without a separator: send one of them, a form as a form, no body on GET, "
-    "HEAD or DELETE.",
+    hint="No body on GET, HEAD or DELETE; and a dialect that signs parameters takes a query or a form, not both.",
 )
 _NONCE: Final = re.compile(rb"[A-Za-z0-9_-]{16,64}")
 _FIELD_BYTES: Final = 128  # longer is nothing that any row has
@@ -95,6 +94,8 @@ class Verifier:
             Refused: rules 1 to 3.
         """
         row = self.row
+        if body and request.method in row.bodyless:
+            raise Refused(Denial(BOUNDARY, detail=f"a body on {request.method}"))
         fields = self._from_headers(request) if self._in_headers else self._from_text(request, body)
         signature = self._decode(fields.signature)
         algorithm = self._algorithms.get(len(signature)) if signature is not None else None
@@ -123,8 +124,9 @@ class Verifier:
         """A signature in a parameter: in the query, or perhaps in a body that has not arrived yet."""
         if self._in_headers:
             return False
-        in_body = request.length != 0 and request.method not in self.row.bodyless
-        return in_body or self.row.signature.name + b"=" in request.target
+        name, (_, _, query) = self.row.signature.name + b"=", request.target.partition(b"?")
+        in_body = request.length != 0 and request.method not in self.row.bodyless and _is_form(request)
+        return in_body or query.startswith(name) or b"&" + name in query
 
     def _from_headers(self, request: Request) -> _Fields:
         one, row = request.headers.one, self.row
@@ -140,10 +142,8 @@ class Verifier:
 
     def _from_text(self, request: Request, body: bytes) -> _Fields:
         row, query = self.row, request.target.partition(b"?")[2]
-        if body:
-            kind = (request.headers.one(b"content-type") or b"").partition(b";")[0]
-            if query or request.method in row.bodyless or kind.strip().lower() != FORM:
-                raise Refused(Denial(BOUNDARY))
+        if body and (query or not _is_form(request)):
+            raise Refused(Denial(BOUNDARY, detail="a query beside a body, or a body that is no form"))
         text, mark, signature = (body or query).rpartition(b"&" + row.signature.name + b"=")
         if not mark or len(signature) > _FIELD_BYTES:
             raise _refused(row.signature)
@@ -164,6 +164,11 @@ class Verifier:
         if not 0 < past <= row.widest:
             raise Refused(Denial(FIELD, detail=f"the window is not between 1 and {row.widest // row.unit}"))
         return Window(past, row.window.future)
+
+
+def _is_form(request: Request) -> bool:
+    kind = request.headers.one(b"content-type") or b""
+    return kind.partition(b";")[0].strip().lower() == FORM
 
 
 def _pick(text: bytes, names: set[bytes]) -> dict[bytes, bytes]:
