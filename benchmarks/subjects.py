@@ -1,0 +1,110 @@
+"""What is measured: the bare application, the yardstick and tradeguard, over ASGI and WSGI; servable by uvicorn."""
+
+import importlib.util
+import io
+import itertools
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tradeguard import (
+    ASGI,
+    TG1,
+    WSGI,
+    Freshness,
+    Guard,
+    Hmac,
+    Journal,
+    KeyRecord,
+    Memory,
+    MemoryKeys,
+    Network,
+    Operations,
+    Outgoing,
+    Replay,
+    Scope,
+    Signature,
+    Signer,
+    Source,
+)  # fmt: skip  # isort: skip
+
+
+def load_naive() -> ModuleType:
+    """Load the yardstick: naive.py beside this file, or the file that NAIVE names."""
+    path = Path(os.environ.get("NAIVE") or Path(__file__).with_name("naive.py"))
+    spec = importlib.util.spec_from_file_location("naive", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["naive"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+naive = load_naive()
+FOLDER = Path(tempfile.mkdtemp(prefix="tradeguard-bench-"))
+SECRET = b"0123456789abcdef0123456789abcdef"
+SIGNER = Signer(TG1, "k1", SECRET)
+WRONG = Signer(TG1, "k1", b"not the secret of the key")
+_files = itertools.count()
+
+
+def make_guard(source: Source | None = None) -> Guard:
+    """Everything that there is so far, on memory, with a journal in a file."""
+    record = KeyRecord(
+        id="k1", dialect="tg1", material=Hmac(SECRET), networks=naive.RECORD["allow"], scopes=naive.RECORD["scopes"]
+    )
+    return Guard(
+        [source or Source(), Signature(MemoryKeys([record])), Freshness(), Network(), Scope(), Replay()],
+        operations=Operations({"POST /orders": "orders:write"}),
+        state=Memory(since=1),
+        journal=Journal(FOLDER / f"journal{next(_files)}.jsonl"),
+    )
+
+
+def make_naive() -> Any:
+    """The yardstick, in memory."""
+    naive.log_to(str(FOLDER / "audit.log"))
+    return naive.NaiveGuard(naive.bare_app, naive.MemoryState({"k1": {**naive.RECORD, "active": True}}))
+
+
+def tg1_headers(signer: Signer = SIGNER, host: str = "api.example", at: int | None = None) -> list[tuple[bytes, bytes]]:
+    """Return the header of a new signed order."""
+    order = Outgoing("POST", host, b"/orders", b"application/json", naive.BODY)
+    usual = [(b"host", host.encode()), (b"user-agent", b"bench/1"), (b"accept", b"*/*")]
+    usual += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(naive.BODY))]
+    return [*usual, *signer.sign(order, at or time.time_ns()).headers]
+
+
+def wsgi_bare(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """The bare application for WSGI."""
+    environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [b'{"ok":true}']
+
+
+def make_wsgi() -> WSGI:
+    """The guarded application for WSGI."""
+    return WSGI(wsgi_bare, guard=make_guard())
+
+
+def environ(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """Return the WSGI environment of a request."""
+    fields: dict[str, Any] = {"REQUEST_METHOD": "POST", "SCRIPT_NAME": "", "PATH_INFO": "/orders", "QUERY_STRING": ""}
+    fields |= {"SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "127.0.0.1", "RAW_URI": "/orders"}
+    for name, value in headers:
+        key = name.decode().upper().replace("-", "_")
+        fields[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value.decode()
+    return {**fields, "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(naive.BODY)}
+
+
+SERVED: dict[str, Callable[[], Any]] = {
+    "bare": lambda: naive.bare_app,
+    "naive": make_naive,
+    "tradeguard": lambda: ASGI(naive.bare_app, guard=make_guard()),
+}
