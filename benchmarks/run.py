@@ -208,7 +208,7 @@ def report(rows: list[Row], served: dict[str, list[float]], arguments: argparse.
         f"interleaved rounds of {arguments.requests} requests, the fastest burst of each. Read the ratios: the machine",
         "is shared and noisy.",
         "",
-        f"One signed order of {len(naive.BODY)} bytes: key, source, signature, freshness, network, scope, nonce, intent",
+        f"One signed order, {len(naive.BODY)} bytes: key, source, signature, freshness, network, scope, nonce, intent",
         "and outcome in a journal file. Quotas and their header fields, which the naive stack has, are not there yet.",
         "",
         "| in-process | µs per request | over bare |",

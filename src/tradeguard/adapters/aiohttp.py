@@ -12,13 +12,12 @@ from aiohttp import ClientPayloadError, StreamReader, web
 from aiohttp.typedefs import Handler, Middleware
 
 from tradeguard.adapters.answer import refuse, response_fields
-from tradeguard.core.address import parse_address
 from tradeguard.core.body import LARGE, SHORT
 from tradeguard.core.decision import Denial, Grant, Refused
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.frame import quote_path
 from tradeguard.core.guard import Guard
-from tradeguard.core.request import Headers, Peer, Request
+from tradeguard.core.request import Headers, Peer, Request, peer_at
 from tradeguard.core.runtime import Loop, request_id
 
 GRANT: Final = web.RequestKey("tradeguard", Grant)
@@ -116,7 +115,7 @@ def _peer(http: web.Request) -> Peer:
     name: tuple[str, int] | str | None = None
     if http.transport is not None:
         name = http.transport.get_extra_info("peername")
-    return Peer(parse_address(name[0])) if isinstance(name, tuple) else Peer()
+    return peer_at(name[0]) if isinstance(name, tuple) else Peer()
 
 
 def _replay(http: web.Request, body: bytes) -> None:

@@ -1,10 +1,11 @@
 """What every host answers with: a refusal as problem+json (RFC 9457), and the fields that go with every response."""
 
 import json
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from tradeguard.core.decision import Denial, register
+from tradeguard.core.decision import Denial, Executed, register
 
 UNCONFIGURED: Final = register(
     "answer.unconfigured",
@@ -13,6 +14,7 @@ UNCONFIGURED: Final = register(
     hint="The guard could not be built; the log of the start has the reason. Nothing passes until it can.",
 )
 HSTS: Final = (b"strict-transport-security", b"max-age=63072000")
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 _FIXED: Final = (
     (b"content-type", b"application/problem+json"),
     (b"x-content-type-options", b"nosniff"),
@@ -45,20 +47,25 @@ def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str) -> A
         scheme: "http" or "https".
         challenge: for WWW-Authenticate on a 401 (RFC 9110, 11.6.1).
     """
-    problem = {
-        "type": f"urn:tradeguard:denial:{denial.public}",
-        "title": HTTPStatus(denial.status).phrase,
-        "status": denial.status,
-        "detail": denial.text,
-        "code": denial.public,
-        "executed": denial.executed,
-        "request_id": request_id,
-        **denial.members,
-    }
-    body = json.dumps(problem, separators=(",", ":")).encode()
+    own = {"request_id": request_id, **denial.members}
+    body = (_common(denial.public, denial.status, denial.text, denial.executed) + _encode(own)[1:]).encode()
     fields = [*_FIXED, (b"content-length", b"%d" % len(body)), *response_fields(request_id, scheme)]
     if denial.retry_after is not None:
         fields.append((b"retry-after", b"%d" % denial.retry_after))
     if denial.status == 401:
         fields.append((b"www-authenticate", challenge.encode()))
     return Answer(denial.status, fields, body)
+
+
+@lru_cache(256)
+def _common(public: str, status: int, text: str, executed: Executed) -> str:
+    """Render what all refusals of one kind share, up to the comma."""
+    problem = {
+        "type": f"urn:tradeguard:denial:{public}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": text,
+        "code": public,
+        "executed": executed,
+    }
+    return _encode(problem)[:-1] + ","

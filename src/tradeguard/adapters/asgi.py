@@ -11,12 +11,11 @@ from functools import cache
 from typing import Any
 
 from tradeguard.adapters.answer import UNCONFIGURED, refuse, response_fields
-from tradeguard.core.address import parse_address
 from tradeguard.core.body import SHORT
 from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.frame import quote_path
 from tradeguard.core.guard import Guard
-from tradeguard.core.request import Headers, Peer, Request
+from tradeguard.core.request import Headers, Peer, Request, peer_at
 from tradeguard.core.runtime import Loop, request_id
 
 Scope = MutableMapping[str, Any]
@@ -166,7 +165,7 @@ def _peer(scope: Scope) -> Peer:
     if client[1] == 0:
         _warn_rewritten()
         return Peer(rewritten=client[0])
-    return Peer(parse_address(client[0]))
+    return peer_at(client[0])
 
 
 @cache

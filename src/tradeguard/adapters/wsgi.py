@@ -19,12 +19,11 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from tradeguard.adapters.answer import refuse, response_fields
-from tradeguard.core.address import parse_address
 from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.drive import drive
 from tradeguard.core.frame import LENGTH, quote_path
 from tradeguard.core.guard import Guard
-from tradeguard.core.request import Headers, Peer, Request
+from tradeguard.core.request import Headers, Peer, Request, peer_at
 from tradeguard.core.runtime import Threads, request_id
 
 Environ = dict[str, Any]
@@ -53,7 +52,7 @@ class WSGI:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         guard, id = self.guard, request_id()
-        arrived, peer = guard.runtime.now(), Peer(parse_address(environ.get("REMOTE_ADDR", "")))
+        arrived, peer = guard.runtime.now(), peer_at(environ.get("REMOTE_ADDR", ""))
         denial = guard.door(peer, arrived)
         if denial is not None:
             return _answer(denial, id, environ["wsgi.url_scheme"], guard.challenge, start_response)

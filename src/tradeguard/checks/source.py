@@ -4,6 +4,8 @@ A failure is a debt that drains with time; a debt above its burst closes the gat
 never count against a key alone, so nobody can lock a key out from elsewhere. An unknown address is never counted.
 """
 
+from functools import lru_cache
+
 from tradeguard.backends.memory import MemoryTable
 from tradeguard.core.credential import Claim
 from tradeguard.core.decision import Denial, register
@@ -61,4 +63,10 @@ class Source:
 
     def _closed(self, key: tuple[str, ...], at: int, code: str) -> Denial | None:
         wait = self._table.drained(key) - _MINUTE - at
-        return Denial(code, retry_after=-(-wait // _SECOND)) if wait > 0 else None
+        return _deny(code, -(-wait // _SECOND)) if wait > 0 else None
+
+
+@lru_cache(256)
+def _deny(code: str, seconds: int) -> Denial:
+    """Make each of the few refusals once: whoever keeps coming back shall cost next to nothing."""
+    return Denial(code, retry_after=seconds)

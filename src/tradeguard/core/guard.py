@@ -267,10 +267,10 @@ class Guard:
     def _barrier(self, request: Request, asked: list[tuple[Conditional, Condition]]) -> Denial | None:
         """Refuse what was signed before the state began to remember: it may have been used before."""
         credential = request.credential
-        if credential is None or not self.state.since or not any(isinstance(c, Once) for _, c in asked):
+        if credential is None or not self.state.since:
             return None
         floor = self.state.since + credential.window.future
-        if credential.signed_at > floor:
+        if credential.signed_at > floor or not any(isinstance(condition, Once) for _, condition in asked):
             return None
         return Denial(BARRIER, retry_after=max(1, -((request.received - floor) // _SECOND)))
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, KeysView, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from tradeguard.core.address import Address
+from tradeguard.core.address import Address, parse_address
 from tradeguard.core.decision import Denial, Refused, register
 
 if TYPE_CHECKING:
@@ -82,6 +83,12 @@ class Peer(NamedTuple):
     def source(self) -> str | None:
         """The party that failures are counted against: the address, or its /64 for IPv6."""
         return None if self.address is None else self.address.source
+
+
+@lru_cache(4096)
+def peer_at(text: str) -> Peer:
+    """Return the peer at an address as a server writes it; one without address for whatever is none."""
+    return Peer(parse_address(text))
 
 
 class Request:

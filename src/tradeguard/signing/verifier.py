@@ -46,13 +46,7 @@ class Signed(NamedTuple):
     window: Window
 
 
-class _Fields(NamedTuple):
-    time: bytes
-    nonce: bytes
-    signature: bytes
-    width: bytes | None
-    query: bytes
-    form: bytes
+_Fields = tuple[bytes, bytes, bytes, bytes | None, bytes, bytes]  # time, nonce, signature, width, query, form
 
 
 class Verifier:
@@ -85,7 +79,7 @@ class Verifier:
         key_id = key.decode("latin-1")
         if not KEY_ID.fullmatch(key_id):
             raise _refused(row.key)
-        return Claim(row.name, key_id, bare=not (signed or self._may_carry(request)))
+        return Claim(row.name, key_id, not (signed or self._may_carry(request)))
 
     def read(self, request: Request, claim: Claim, body: bytes) -> Signed:
         """Return what the request says was signed.
@@ -97,28 +91,29 @@ class Verifier:
         if body and request.method in row.bodyless:
             raise Refused(Denial(BOUNDARY, detail=f"a body on {request.method}"))
         fields = self._from_headers(request) if self._in_headers else self._from_text(request, body)
-        signature = self._decode(fields.signature)
+        time_text, nonce, signature_text, width, query, form = fields
+        signature = self._decode(signature_text)
         algorithm = self._algorithms.get(len(signature)) if signature is not None else None
         if signature is None or algorithm is None:
             raise _refused(row.signature)
-        time = decode_number(fields.time)
+        time = decode_number(time_text)
         if time is None:
             raise _refused(row.time)
         facts = Facts(
             row.algorithms[algorithm],
             claim.key_id.encode(),
-            fields.time,
-            fields.nonce,
+            time_text,
+            nonce,
             request.method.encode(),
             request.authority,
             request.target,
             request.headers.one(b"content-type") or b"",
             self._hash(body),
-            fields.query,
-            fields.form,
+            query,
+            form,
         )
-        nonce = fields.nonce if row.nonce is not None else None
-        return Signed(algorithm, self._compose(facts), signature, time * row.unit, nonce, self._window(fields.width))
+        message, single_use = self._compose(facts), nonce if row.nonce is not None else None
+        return Signed(algorithm, message, signature, time * row.unit, single_use, self._window(width))
 
     def _may_carry(self, request: Request) -> bool:
         """A signature in a parameter: in the query, or perhaps in a body that has not arrived yet."""
@@ -138,7 +133,7 @@ class Verifier:
             raise _refused(row.signature)
         if row.nonce is not None and (nonce is None or not _NONCE.fullmatch(nonce)):
             raise _refused(row.nonce)
-        return _Fields(time, nonce or b"", signature, None, b"", b"")
+        return time, nonce or b"", signature, None, b"", b""
 
     def _from_text(self, request: Request, body: bytes) -> _Fields:
         row, query = self.row, request.target.partition(b"?")[2]
@@ -154,7 +149,7 @@ class Verifier:
         if row.signature.name in values:
             raise _refused(row.signature)
         width = values.get(row.width.name) if row.width is not None else None
-        return _Fields(values[row.time.name], b"", signature, width, b"" if body else text, text if body else b"")
+        return values[row.time.name], b"", signature, width, b"" if body else text, text if body else b""
 
     def _window(self, width: bytes | None) -> Window:
         row = self.row
