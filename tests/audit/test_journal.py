@@ -194,6 +194,24 @@ def test_a_callback_comes_after_the_sync_or_at_once(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_forked_child_is_not_stopped_by_a_lock_that_was_held(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from tradeguard.audit.journal import Journal\n"
+        "from tradeguard.core.event import Event\n"
+        "journal = Journal(sys.argv[1])\n"
+        "lock = journal._lock\n"
+        "lock.acquire()\n"
+        "child = os.fork()\n"
+        "if child: lock.release()\n"
+        "journal.append(Event('intent', 1, proven=True))\n"
+        "if child: assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    path = tmp_path / "journal.jsonl"
+    subprocess.run([sys.executable, "-c", code, str(path)], env=os.environ.copy(), check=True, timeout=20)
+    assert len(lines(path)) == 2
+
+
 def test_a_forked_child_syncs_with_a_thread_of_its_own(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"

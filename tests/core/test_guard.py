@@ -32,14 +32,14 @@ from tradeguard.checks.signature import Signature
 from tradeguard.checks.source import Source
 from tradeguard.core.conditions import Below, Once, Outcome
 from tradeguard.core.credential import Claim, Credential, Window
-from tradeguard.core.decision import Denial, Grant, register
+from tradeguard.core.decision import Denial, Grant, Refused, register
 from tradeguard.core.errors import BackendDown, ConfigError
 from tradeguard.core.event import Event, Written
 from tradeguard.core.guard import Guard
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.policy import Operations, Policy
 from tradeguard.core.principal import Principal
-from tradeguard.core.request import Request
+from tradeguard.core.request import Peer, Request
 from tradeguard.signing.material import Hmac
 from tradeguard.signing.rows import TG1
 from tradeguard.signing.signer import Signer
@@ -367,6 +367,67 @@ def test_a_check_that_raises_is_a_503_that_names_it(run: Run, caplog: pytest.Log
     assert (denial.code, denial.status, denial.detail) == ("guard.fault", 503, "Breaks: ZeroDivisionError")
     assert "Breaks" not in denial.text
     assert "Traceback" in caplog.text
+
+
+def test_a_message_is_used_up_although_a_check_failed(run: Run) -> None:
+    """Else a resent order would pass once the check works again."""
+
+    class Flaky:
+        broken = True
+
+        async def __call__(self, _request: Request, /) -> Denial | None:
+            if self.broken:
+                raise ZeroDivisionError
+            return None
+
+    class FlakyCondition:
+        name, kinds, broken = "flaky_condition", frozenset({Below}), True
+
+        def conditions(self, _request: Request, /) -> Iterable[Below]:
+            if self.broken:
+                raise ZeroDivisionError
+            return ()
+
+        def denial(self, _condition: object, _outcome: Outcome, /) -> Denial:
+            raise AssertionError
+
+    for check in (Flaky(), FlakyCondition()):
+        guard = make_guard([*make_checks(), check])
+        assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "guard.fault"
+        check.broken = False
+        assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "replay.seen"
+
+
+def test_a_check_may_raise_its_denial(run: Run) -> None:
+    class Deep:
+        async def __call__(self, _request: Request, /) -> Denial | None:
+            raise Refused(Denial("deep.down", status=403))
+
+    assert code_of(run(make_guard([*make_checks(), Deep()]).admit(order()))) == "deep.down"
+
+
+def test_a_door_that_fails_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Source):
+        def door(self, _source: str | None, _at: int, /) -> Denial | None:
+            raise ZeroDivisionError
+
+    denial = make_guard([Broken(), *make_checks()[1:]]).door(Peer(), NOW)
+    assert denial is not None
+    assert denial.code == "guard.fault"
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_order_that_is_cancelled_while_its_intent_is_written_has_an_outcome() -> None:
+    class Slow(StillClock):
+        async def wait(self, _ticket: object) -> None:
+            raise asyncio.CancelledError
+
+    journal = MemoryJournal()
+    guard = make_guard(journal=journal, runtime=Slow())
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(guard.admit(order()))
+    kinds = [(event.kind, event.detail) for event in journal.events]
+    assert kinds == [("intent", ""), ("outcome", "not handed on: CancelledError")]
 
 
 class Suspends:

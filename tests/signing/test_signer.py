@@ -108,3 +108,13 @@ def test_a_dialect_without_a_nonce_sends_and_reads_none() -> None:
     claim = verifier.claim(request)
     assert claim is not None
     assert verifier.read(request, claim, b"").nonce is None
+
+
+@pytest.mark.parametrize(
+    ("target", "content_type", "body"),
+    [(b"/v1/orders?a=1", FORM, b"b=2"), (b"/v1/orders", b"application/json", b"{}")],
+    ids=["query and form", "JSON"],
+)
+def test_what_binance_cannot_sign_is_refused_at_once(target: bytes, content_type: bytes, body: bytes) -> None:
+    with pytest.raises(ConfigError, match="signs a query or a form"):
+        BINA.sign(Outgoing("POST", "api.example", target, content_type, body), NOW)

@@ -62,6 +62,8 @@ class Journal:
         self._stranger_bytes, self._left, self._minute = stranger_bytes, stranger_bytes, 0
         self._counts: Counter[str] = Counter()
         self._syncer = _Syncer(self._file) if sync else None
+        renew = weakref.WeakMethod(self._renew)
+        os.register_at_fork(after_in_child=lambda: (method := renew()) is not None and method())
 
     def append(self, event: Event, /) -> Ticket:
         """Write an event, or count it where it is a stranger's and the budget is spent."""
@@ -91,6 +93,12 @@ class Journal:
         if self._syncer is not None:
             self._syncer.close()
         os.close(self._file)
+
+    def _renew(self) -> None:
+        """Begin anew in a forked child: a lock may have been held there, and threads do not come along."""
+        self._lock = threading.Lock()
+        if self._syncer is not None:
+            self._syncer = _Syncer(self._file)
 
     def _afford(self, size: int, event: Event) -> bool:
         minute = event.at // _MINUTE
@@ -164,15 +172,10 @@ class _Batch:
 
 
 class _Syncer:
-    """The thread that takes lines to the disk; started by the first ticket, anew in a forked child."""
+    """The thread that takes lines to the disk; started by the first ticket."""
 
     def __init__(self, file: int) -> None:
         self._file = file
-        self._reset()
-        reset = weakref.WeakMethod(self._reset)
-        os.register_at_fork(after_in_child=lambda: (method := reset()) is not None and method())
-
-    def _reset(self) -> None:
         self._wake = threading.Condition()
         self._batch: _Batch | None = None
         self._thread: threading.Thread | None = None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 from tradeguard.core.errors import BackendDown
+from tradeguard.core.request import Request
 
 EventKind = Literal["intent", "outcome", "refused", "strangers", "gap"]
 
@@ -35,6 +36,41 @@ class Event(NamedTuple):
     client_id: str = ""
     trace: str = ""
     detail: str = ""
+
+
+def event_of(kind: EventKind, request: Request, at: int, status: int = 0, code: str = "", detail: str = "") -> Event:
+    """Shape the event of a request; what a stranger may have written is cut.
+
+    Args:
+        kind: what happened.
+        request: to whom.
+        at: when, ns UTC.
+        status: what was answered.
+        code: of the denial.
+        detail: for the operator.
+    """
+    operation, principal, credential = request.operation, request.principal, request.credential
+    address, claim, note = request.peer.address, request.claim, request.headers.note
+    return Event(
+        kind,
+        at,
+        request.id,
+        principal is not None,
+        status,
+        code,
+        request.method[:24],
+        request.path[:256],
+        operation.id if operation is not None else "",
+        operation.lane if operation is not None else "",
+        claim.key_id if claim is not None else "",
+        principal.account if principal is not None else "",
+        claim.dialect if claim is not None else "",
+        credential.digest.hex() if credential is not None else "",
+        address.text if address is not None else request.peer.rewritten,
+        note(b"x-request-id")[:64],
+        note(b"traceparent")[:64],
+        detail[:256],
+    )
 
 
 class Written:

@@ -15,7 +15,7 @@ from tradeguard.core.body import Chunk, Reader
 from tradeguard.core.conditions import Condition, Once, Outcome, Seen
 from tradeguard.core.decision import UNAUTHORIZED, Decision, Denial, Grant, Refused, register
 from tradeguard.core.errors import BackendDown, ConfigError, Suspended
-from tradeguard.core.event import Event, EventKind
+from tradeguard.core.event import event_of
 from tradeguard.core.frame import check_form, check_frame
 from tradeguard.core.policy import Lane, Operations, Policy
 from tradeguard.core.ports import Check, Conditional, Gate, Journal, Port, Proof, Rechecking, Runtime, State
@@ -158,11 +158,15 @@ class Guard:
 
     def door(self, peer: Peer, at: int) -> Denial | None:
         """Turn a source away that keeps failing, before anything is made of its request."""
-        for gate in self._gates:
-            denial = gate.door(peer.source, at)
-            if denial is not None:
-                self.journal.count(denial.code)
-                return denial
+        try:
+            for gate in self._gates:
+                denial = gate.door(peer.source, at)
+                if denial is not None:
+                    self.journal.count(denial.code)
+                    return denial
+        except Exception:
+            _log.exception("the door failed closed")
+            return Denial(FAULT, retry_after=1)
         return None
 
     async def admit(self, request: Request) -> Decision:
@@ -192,7 +196,7 @@ class Guard:
             detail: what became of it where there was no answer.
         """
         try:
-            self.journal.append(self._event("outcome", request, status, detail=detail))
+            self.journal.append(event_of("outcome", request, self.runtime.now(), status, detail=detail))
         except Exception:
             _log.exception("the outcome of request %s is not on record", request.id)
 
@@ -241,20 +245,29 @@ class Guard:
         return None
 
     async def _judge(self, request: Request) -> Denial | None:
+        """Return the first denial. A check that fails denies too: what was proved is used up either way."""
         if request.operation is None:
             return Denial(UNMAPPED)
-        for check in self._judges:
-            request.phase = check
-            denial = await check(request)
-            if denial is not None:
-                return denial
+        try:
+            for check in self._judges:
+                request.phase = check
+                denial = await check(request)
+                if denial is not None:
+                    return denial
+        except Refused as refused:
+            return refused.denial
+        except Exception as error:
+            return _outage(request, error)
         return None
 
     async def _settle(self, request: Request, denial: Denial | None) -> Decision:
         asked: list[tuple[Conditional, Condition]] = []
         for check in self._conditionals:
             request.phase = check
-            asked += [(check, condition) for condition in check.conditions(request)]
+            try:
+                asked += [(check, condition) for condition in check.conditions(request)]
+            except Exception as error:
+                denial = denial or _outage(request, error)
         if asked:
             denial = await self._commit(request, asked, denial or self._barrier(request, asked))
         if denial is not None:
@@ -295,9 +308,12 @@ class Guard:
 
     async def _intend(self, request: Request) -> None:
         try:
-            await self.runtime.wait(self.journal.append(self._event("intent", request)))
+            await self.runtime.wait(self.journal.append(event_of("intent", request, request.received)))
         except BackendDown as error:
             raise Refused(Denial(UNRECORDED, detail=str(error))) from error
+        except BaseException as error:
+            self.finish(request, 0, f"not handed on: {type(error).__name__}")
+            raise
 
     def _recheck(self, principal: Principal | None) -> Denial | None:
         if principal is None:
@@ -314,33 +330,10 @@ class Guard:
             if denial.public == UNAUTHORIZED:
                 for gate in self._gates:
                     gate.failed(request, request.claim)
-            self.journal.append(self._event("refused", request, denial.status, denial.code, denial.detail))
+            event = event_of("refused", request, request.received, denial.status, denial.code, denial.detail)
+            self.journal.append(event)
         except Exception:
             _log.exception("the refusal %s of request %s is not on record", denial.code, request.id)
-
-    def _event(self, kind: EventKind, request: Request, status: int = 0, code: str = "", detail: str = "") -> Event:
-        operation, principal, credential = request.operation, request.principal, request.credential
-        address, claim, note = request.peer.address, request.claim, request.headers.note
-        return Event(
-            kind,
-            self.runtime.now() if kind == "outcome" else request.received,
-            request.id,
-            principal is not None,
-            status,
-            code,
-            request.method[:24],
-            request.path[:256],
-            operation.id if operation is not None else "",
-            operation.lane if operation is not None else "",
-            claim.key_id if claim is not None else "",
-            principal.account if principal is not None else "",
-            claim.dialect if claim is not None else "",
-            credential.digest.hex() if credential is not None else "",
-            address.text if address is not None else request.peer.rewritten,
-            note(b"x-request-id")[:64],
-            note(b"traceparent")[:64],
-            detail[:256],
-        )
 
     def _check_parts(self) -> None:
         """Hold the parts against each other: what an operation or a check asks for, something must give."""
