@@ -5,7 +5,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from tradeguard.core.decision import Denial, Executed, register
+from tradeguard.core.decision import Denial, Face, register
 
 UNCONFIGURED: Final = register(
     "answer.unconfigured",
@@ -47,19 +47,16 @@ def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str) -> A
         scheme: "http" or "https".
         challenge: for WWW-Authenticate on a 401 (RFC 9110, 11.6.1).
     """
-    own = {"request_id": request_id, **denial.members}
-    body = (_common(denial.public, denial.status, denial.text, denial.executed) + _encode(own)[1:]).encode()
-    fields = [*_FIXED, (b"content-length", b"%d" % len(body)), *response_fields(request_id, scheme)]
-    if denial.retry_after is not None:
-        fields.append((b"retry-after", b"%d" % denial.retry_after))
-    if denial.status == 401:
-        fields.append((b"www-authenticate", challenge.encode()))
-    return Answer(denial.status, fields, body)
+    id = request_id.encode()
+    fields, body = _render(denial.face, scheme, challenge)
+    body += id + (b'",' + _encode(dict(denial.members)).encode()[1:] if denial.members else b'"}')
+    return Answer(denial.status, [*fields, (b"x-request-id", id), (b"content-length", b"%d" % len(body))], body)
 
 
-@lru_cache(256)
-def _common(public: str, status: int, text: str, executed: Executed) -> str:
-    """Render what all refusals of one kind share, up to the comma."""
+@lru_cache(512)
+def _render(face: Face, scheme: str, challenge: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Render what all refusals of one kind share: their fields, and their body up to the request id."""
+    public, status, text, executed, retry_after = face
     problem = {
         "type": f"urn:tradeguard:denial:{public}",
         "title": HTTPStatus(status).phrase,
@@ -67,5 +64,11 @@ def _common(public: str, status: int, text: str, executed: Executed) -> str:
         "detail": text,
         "code": public,
         "executed": executed,
+        "request_id": "",
     }
-    return _encode(problem)[:-1] + ","
+    fields = [*_FIXED, HSTS] if scheme == "https" else [*_FIXED]
+    if retry_after is not None:
+        fields.append((b"retry-after", b"%d" % retry_after))
+    if status == 401:
+        fields.append((b"www-authenticate", challenge.encode()))
+    return fields, _encode(problem).encode()[:-2]

@@ -14,6 +14,7 @@ from tradeguard.core.principal import Principal
 
 _NONE: Final[Mapping[str, str | int]] = MappingProxyType({})
 Executed = Literal[False, "unknown"]
+Face = tuple[str, int, str, Executed, int | None]
 UNAUTHORIZED: Final = "unauthorized"
 _UNAUTHORIZED_TEXT: Final = "The request is not signed by a known key, or its signature does not verify."
 
@@ -105,6 +106,11 @@ class Denial:
         self.code, self.public, self.status, self.text = code, entry.public, entry.status, entry.text
         self.executed = entry.executed if executed is None else executed
         self.retry_after, self.detail, self.members = retry_after, detail, members
+
+    @property
+    def face(self) -> "Face":
+        """What all denials of this kind show to the caller alike."""
+        return self.public, self.status, self.text, self.executed, self.retry_after
 
     def veil(self) -> "Denial":
         """Return the denial as a stranger may see it: unchanged if its face is the one 401, else with that face."""
