@@ -2,7 +2,7 @@
 
 import json
 from functools import lru_cache
-from http import HTTPStatus
+from http.client import responses
 from typing import Final, NamedTuple
 
 from tradeguard.core.decision import Denial, Face, register
@@ -28,6 +28,11 @@ class Answer(NamedTuple):
     status: int
     fields: list[tuple[bytes, bytes]]
     body: bytes
+
+
+def phrase(status: int) -> str:
+    """Return the reason phrase of a status (RFC 9110, 15), and a plain one where there is none."""
+    return responses.get(status, "Refused")
 
 
 def response_fields(request_id: str, scheme: str) -> list[tuple[bytes, bytes]]:
@@ -59,7 +64,7 @@ def _render(face: Face, scheme: str, challenge: str) -> tuple[list[tuple[bytes, 
     public, status, text, executed, retry_after = face
     problem = {
         "type": f"urn:tradeguard:denial:{public}",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase(status),
         "status": status,
         "detail": text,
         "code": public,

@@ -15,10 +15,9 @@ on after an early answer must close the connection or read the body away; an app
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from http import HTTPStatus
 from typing import Any, Final
 
-from tradeguard.adapters.answer import refuse, response_fields
+from tradeguard.adapters.answer import phrase, refuse, response_fields
 from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.drive import drive
 from tradeguard.core.frame import LENGTH, quote_path
@@ -182,7 +181,7 @@ def _replay(environ: Environ, body: bytes) -> None:
 
 def _answer(denial: Denial, id: str, scheme: str, challenge: str, start_response: StartResponse) -> Iterable[bytes]:
     answer = refuse(denial, id, scheme=scheme, challenge=challenge)
-    start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", _text(answer.fields))
+    start_response(f"{answer.status} {phrase(answer.status)}", _text(answer.fields))
     return [answer.body]
 
 

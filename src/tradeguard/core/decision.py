@@ -104,7 +104,7 @@ class Denial:
         elif entry is None or status is not None:
             raise ConfigError(f"Denial({code!r}): register the code, or give an own code a status of 400 to 599")
         self.code, self.public, self.status, self.text = code, entry.public, entry.status, entry.text
-        self.executed = entry.executed if executed is None else executed
+        self.executed: Executed = entry.executed if executed is None else executed
         self.retry_after, self.detail, self.members = retry_after, detail, members
 
     @property
