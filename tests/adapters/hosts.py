@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # support.py, when run as a 
 
 from support import OPERATIONS, make_checks
 
-from tradeguard import ASGI, WSGI, Guard, Journal, Memory, Operations, Policy
+from tradeguard import ASGI, WSGI, Guard, Journal, Memory, Operations, Policy, Source
 
 ROWS = {
     **OPERATIONS,
@@ -32,9 +32,9 @@ ROWS = {
 
 
 def make_guard(journal: str) -> Guard:
-    """The guard that every server runs: short body deadline, real clock, no barrier."""
+    """The guard that every server runs: short body deadline, real clock, no barrier, a gate for many attacks."""
     return Guard(
-        make_checks(),
+        [Source(pair=10_000, address=10_000), *make_checks()[1:]],
         operations=Operations(ROWS),
         state=Memory(since=1),
         journal=Journal(journal),

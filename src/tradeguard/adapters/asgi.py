@@ -1,8 +1,12 @@
 """ASGI: Starlette, FastAPI and any other ASGI 3 application.
 
 The signed target is prefix + received: `root_path` (where the path does not begin with it already) + `raw_path` + `?` +
-query. What servers lose on the way, so that it cannot be signed: uvicorn drops a bare trailing `?`, a fragment and the
-scheme and host of an absolute-form target.
+query. What servers lose on the way, so that it cannot be signed: uvicorn and hypercorn drop a bare trailing `?`.
+uvicorn with httptools also drops a fragment, and scheme and host of an absolute-form target; elsewhere both forms are
+refused.
+
+A mounted application gets no lifespan of its own: there a wrong configuration is a 503 for every request, and the host
+should call `guard.journal.flush()` at its end.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """drive: run the asynchronous core in a synchronous host, without an event loop."""
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from tradeguard.core.errors import Suspended
 
@@ -21,6 +21,6 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
         coroutine.send(None)
         coroutine.throw(Suspended("awaited an event loop in a host that has none"))
     except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
+        return cast("T", done.value)
     coroutine.close()
     raise Suspended("suspended twice in a host that has no event loop")
