@@ -76,6 +76,7 @@ _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _NEVER_ESCAPED: Final = frozenset((string.ascii_letters + string.digits + "-._~/\\;%{}").encode()) | {*range(32), 127}
 _CONTROL: Final = re.compile(r"[\x80-\x9f]")  # those beyond ASCII
 _AUTHORITY: Final = re.compile(rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,253})(?::(0|[1-9][0-9]{0,4}))?")
+_LONGEST_HOST: Final = 300  # longer than any that matches; what is remembered is small, whoever asks
 _DEFAULT_PORT: Final = {"http": b"80", "https": b"443"}
 
 
@@ -88,7 +89,7 @@ def check_frame(request: Request, policy: Policy) -> None:
     _check_fields(request, policy)
     _check_method(request)
     _check_target(request, policy)
-    request.authority = _authority(request.headers.one(b"host") or b"", request.scheme)
+    request.authority = _authority((request.headers.one(b"host") or b"")[:_LONGEST_HOST], request.scheme)
     request.length = _length(request, policy)
 
 
@@ -109,13 +110,8 @@ def _check_fields(request: Request, policy: Policy) -> None:
     names, values = headers.joined()
     if len(names) + len(values) > policy.head_bytes:
         raise Refused(Denial(LARGE, detail=f"{len(names) + len(values)} bytes"))
-    if not _are_tokens(names) or b"" in headers or b"\r" in values or b"\n" in values or b"\0" in values:
+    if names.translate(None, _TOKEN) or b"" in headers or b"\r" in values or b"\n" in values or b"\0" in values:
         raise Refused(Denial(FIELD))
-
-
-@lru_cache(1024)
-def _are_tokens(names: bytes) -> bool:
-    return not names.translate(None, _TOKEN)
 
 
 def _check_method(request: Request) -> None:
