@@ -5,8 +5,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tradeguard.core.drive import drive
+
+settings.register_profile("tradeguard", deadline=None)  # a busy machine is no defect
+settings.load_profile("tradeguard")
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
