@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,19 @@ from tradeguard.core.runtime import Loop, Threads
 MINUTE = 60 * SECOND
 INTENT = Event("intent", NOW, "ab" * 16, True, 0, "", "POST", "/v1/orders", "POST /v1/orders", "order", "trader")
 STRANGER = Event("refused", NOW, "cd" * 16, False, 401, "signature.wrong", "POST", "/v1/orders")
+
+
+@contextmanager
+def no_room_beyond(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -79,7 +94,7 @@ def test_strangers_have_a_budget_and_are_counted_beyond_it(tmp_path: Path) -> No
     journal = Journal(tmp_path / "journal.jsonl", stranger_bytes=3 * size)
     for number in range(10):
         assert journal.append(STRANGER._replace(at=NOW + number)) is WRITTEN
-    journal.count("source.address")
+    journal.count("source.address", NOW)
     assert len(lines(journal.path)) == 3
     assert journal.append(INTENT).done  # what is proved has no such limit
     journal.append(STRANGER._replace(at=NOW + MINUTE))
@@ -90,12 +105,31 @@ def test_strangers_have_a_budget_and_are_counted_beyond_it(tmp_path: Path) -> No
 
 def test_counts_are_written_by_flush_and_close_and_only_once(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.count("source.pair")
+    journal.count("source.pair", NOW)
     journal.flush()
     journal.flush()
-    journal.count("source.pair")
+    journal.count("source.pair", NOW)
     journal.close()
+    assert [line["at"] for line in lines(journal.path)] == [NOW, NOW]
     assert [json.loads(line["detail"]) for line in lines(journal.path)] == [{"source.pair": 1}, {"source.pair": 1}]
+
+
+def test_a_flood_at_the_door_alone_leaves_its_counts_minute_by_minute(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    for second in range(121):
+        journal.count("source.address", NOW // MINUTE * MINUTE + second * SECOND)
+    assert [json.loads(line["detail"]) for line in lines(journal.path)] == [{"source.address": 60}] * 2
+
+
+def test_counts_are_kept_while_the_disk_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.count("source.pair", NOW)
+    with no_room_beyond(0):
+        journal.flush()
+    journal.flush()
+    assert [line["kind"] for line in lines(journal.path)] == ["gap", "strangers"]
+    assert json.loads(lines(journal.path)[1]["detail"]) == {"source.pair": 1}
+    assert "can be written again" in caplog.text
 
 
 def test_a_strangers_line_is_short_whatever_they_send(tmp_path: Path) -> None:
@@ -119,17 +153,11 @@ def test_a_full_disk_is_said_by_the_ticket_and_counted_as_a_gap(
 ) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append(INTENT)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 40, hard))  # room for a part of a line
-    try:
+    with no_room_beyond(journal.path.stat().st_size + 40):  # room for a part of a line
         tickets = [journal.append(INTENT) for _ in range(3)]
         for ticket in tickets:
             with pytest.raises(BackendDown):
                 ticket.wait()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
     assert caplog.text.count("orders are refused until it can be written") == 1
     journal.append(INTENT).wait()
     journal.append(INTENT).wait()

@@ -206,6 +206,6 @@ def test_the_journal_keeps_the_latest_events() -> None:
 def test_the_journal_counts_what_gets_no_event() -> None:
     journal = MemoryJournal()
     for code in ("source.address", "source.address", "source.pair"):
-        journal.count(code)
+        journal.count(code, 1)
     assert journal.counts == {"source.address": 2, "source.pair": 1}
     assert not journal.events

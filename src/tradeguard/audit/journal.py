@@ -59,7 +59,7 @@ class Journal:
             raise ConfigError(f"journal {self.path}: {error.strerror}; name a file in a folder that exists") from None
         self._lock = threading.Lock()
         self._torn, self._lost = _is_torn(self._file), 0
-        self._stranger_bytes, self._left, self._minute = stranger_bytes, stranger_bytes, 0
+        self._stranger_bytes, self._left, self._latest = stranger_bytes, stranger_bytes, 0
         self._counts: Counter[str] = Counter()
         self._syncer = _Syncer(self._file) if sync else None
         renew = weakref.WeakMethod(self._renew)
@@ -68,24 +68,27 @@ class Journal:
     def append(self, event: Event, /) -> Ticket:
         """Write an event, or count it where it is a stranger's and the budget is spent."""
         line = encode(event)
+        if not event.proven and len(line) > _STRANGER_LINE:
+            line = encode(event._replace(path=event.path[:32], detail=event.detail[:32]))
         with self._lock:
+            self._turn(event.at)
             if not event.proven:
-                if len(line) > _STRANGER_LINE:
-                    line = encode(event._replace(path=event.path[:32], detail=event.detail[:32]))
-                if not self._afford(len(line), event):
+                self._left -= len(line)
+                if self._left < 0:
+                    self._counts[event.code] += 1
                     return WRITTEN
             return self._write(line, event.at)
 
-    def count(self, code: str, /) -> None:
-        """Count a refusal of a stranger; written with the next line of a later minute, or by `flush`."""
+    def count(self, code: str, at: int, /) -> None:
+        """Count a refusal of a stranger; written when its minute is over, or by `flush`."""
         with self._lock:
+            self._turn(at)
             self._counts[code] += 1
 
     def flush(self) -> None:
         """Write out the counts."""
         with self._lock:
-            if self._counts:
-                self._write(b"", self._minute * _MINUTE)
+            self._write_counts(self._latest)
 
     def close(self) -> None:
         """Write out the counts and close the file."""
@@ -100,24 +103,24 @@ class Journal:
         if self._syncer is not None:
             self._syncer = _Syncer(self._file)
 
-    def _afford(self, size: int, event: Event) -> bool:
-        minute = event.at // _MINUTE
-        if minute > self._minute:
-            self._minute, self._left = minute, self._stranger_bytes
-            if self._counts:
-                self._write(b"", event.at)
-        self._left -= size
-        if self._left < 0:
-            self._counts[event.code] += 1
-            return False
-        return True
+    def _turn(self, at: int) -> None:
+        """Begin a new minute: the counts of the last one are written, and strangers have their bytes again."""
+        if at // _MINUTE > self._latest // _MINUTE:
+            self._write_counts(at)
+            self._left = self._stranger_bytes
+        self._latest = max(self._latest, at)
+
+    def _write_counts(self, at: int) -> None:
+        if self._counts:
+            counts = json.dumps(self._counts, separators=(",", ":"))
+            self._write(encode(Event("strangers", at, detail=counts)), at)
+            if not self._lost:  # else they are tried again with the next minute
+                self._counts.clear()
 
     def _write(self, line: bytes, at: int) -> Ticket:
         data = b"\n" * self._torn
         if self._lost:
             data += encode(Event("gap", at, detail=f"{self._lost} lines missing"))
-        if self._counts and (not line or self._minute < at // _MINUTE):
-            data += encode(Event("strangers", at, detail=json.dumps(self._counts, separators=(",", ":"))))
         try:
             written = os.write(self._file, data + line)
             if written < len(data) + len(line):
@@ -130,9 +133,7 @@ class Journal:
             return Written(BackendDown(f"journal {self.path}: {error.strerror}"))
         if self._lost:
             _log.warning("journal %s can be written again; %d lines are missing", self.path, self._lost)
-        if data:
-            self._torn, self._lost = False, 0
-            self._counts.clear()
+        self._torn, self._lost = False, 0
         return self._syncer.ticket() if self._syncer is not None else WRITTEN
 
 

@@ -232,7 +232,7 @@ class MemoryJournal:
         self.events.append(event)
         return WRITTEN
 
-    def count(self, code: str, /) -> None:
+    def count(self, code: str, _at: int, /) -> None:
         """Count a refusal that gets no event."""
         self.counts[code] += 1
 

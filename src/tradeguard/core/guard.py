@@ -162,7 +162,7 @@ class Guard:
             for gate in self._gates:
                 denial = gate.door(peer.source, at)
                 if denial is not None:
-                    self.journal.count(denial.code)
+                    self.journal.count(denial.code, at)
                     return denial
         except Exception:
             _log.exception("the door failed closed")

@@ -112,11 +112,11 @@ class _Node:
         if depth == len(segments):
             return self.here
         segment = segments[depth]
-        for child in (self.literal.get(segment), self.param, self.star):
-            if child is not None and (segment or child is self.literal.get("")):
-                found = child.find(segments, depth + 1)
-                if found is not None:
-                    return found
+        wild = (self.param, self.star) if segment else ()
+        for child in (self.literal.get(segment), *wild):
+            found: Operation | None = child.find(segments, depth + 1) if child is not None else None
+            if found is not None:
+                return found
         return self.rest
 
 

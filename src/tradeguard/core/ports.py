@@ -182,8 +182,8 @@ class Journal(Port, Protocol):
         """Take an event; never waits. Whoever needs it on record waits for the ticket through the runtime."""
         ...
 
-    def count(self, code: str, /) -> None:
-        """Count a refusal of a stranger that is not worth a line of its own."""
+    def count(self, code: str, at: int, /) -> None:
+        """Count a refusal of a stranger that is not worth a line of its own; `at` is ns UTC."""
         ...
 
     def flush(self) -> None:

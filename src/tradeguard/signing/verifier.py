@@ -62,6 +62,7 @@ class Verifier:
         self._decode = decode_base64url if row.encoding == "base64url" else decode_hex
         self._algorithms = {SIGNATURE_BYTES[algorithm]: algorithm for algorithm in row.algorithms}
         self._in_headers = isinstance(row.signature, Header)
+        self._names = frozenset(field.name for field in (row.time, row.signature, row.width) if field is not None)
 
     def claim(self, request: Request) -> Claim | None:
         """Return the claim of this dialect, or None if the head carries none.
@@ -142,8 +143,7 @@ class Verifier:
         text, mark, signature = (body or query).rpartition(b"&" + row.signature.name + b"=")
         if not mark or len(signature) > _FIELD_BYTES:
             raise _refused(row.signature)
-        names = {field.name for field in (row.time, row.signature, row.width) if field is not None}
-        values = _pick(text, names)
+        values = _pick(text, self._names)
         if row.time.name not in values:
             raise _refused(row.time)
         if row.signature.name in values:
@@ -166,7 +166,7 @@ def _is_form(request: Request) -> bool:
     return kind.partition(b";")[0].strip().lower() == FORM
 
 
-def _pick(text: bytes, names: set[bytes]) -> dict[bytes, bytes]:
+def _pick(text: bytes, names: frozenset[bytes]) -> dict[bytes, bytes]:
     """Return the named parameters, each of which may stand once and in no other spelling."""
     found: dict[bytes, bytes] = {}
     for parameter in text.split(b"&"):
