@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import SECRET
 
-from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys, MemoryTable
+from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys, MemoryRecent, MemoryTable
 from tradeguard.core.conditions import Advance, Condition, Limit, Quota
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
@@ -209,3 +209,28 @@ def test_the_journal_counts_what_gets_no_event() -> None:
         journal.count(code, 1)
     assert journal.counts == {"source.address": 2, "source.pair": 1}
     assert not journal.events
+
+
+def test_a_name_is_recent_for_its_life_and_renewed_when_half_of_it_is_over() -> None:
+    recent = MemoryRecent(100)
+    recent.note(("a",), 0)
+    assert recent.has(("a",), 99)
+    assert not recent.has(("a",), 100)
+    recent.note(("a",), 49)  # known well enough
+    assert not recent.has(("a",), 100)
+    recent.note(("a",), 50)
+    assert recent.has(("a",), 149)
+
+
+def test_the_name_that_was_not_heard_of_for_longest_makes_room() -> None:
+    recent = MemoryRecent(100, size=2)
+    for name, at in (("a", 0), ("b", 1), ("a", 60), ("c", 61)):
+        recent.note((name,), at)
+    assert len(recent) == 2
+    assert [recent.has((name,), 61) for name in "abc"] == [True, False, True]
+
+
+@pytest.mark.parametrize(("life", "size"), [(0, 1), (1, 0)])
+def test_a_memory_of_nothing_is_refused(life: int, size: int) -> None:
+    with pytest.raises(ConfigError, match="both at least 1"):
+        MemoryRecent(life, size)

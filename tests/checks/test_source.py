@@ -19,12 +19,13 @@ from support import (
 from tradeguard.backends.memory import MemoryJournal, MemoryTable
 from tradeguard.checks.signature import Signature
 from tradeguard.checks.source import Source
+from tradeguard.core.address import parse_address
 from tradeguard.core.decision import Decision, Denial, Grant
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.guard import Guard
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.ports import Colour
-from tradeguard.core.request import Request
+from tradeguard.core.request import Peer, Request
 from tradeguard.signing.rows import TG1
 from tradeguard.signing.signer import Signer
 
@@ -275,3 +276,38 @@ def test_without_the_check_nobody_waits(run: Run) -> None:
     guard = make_guard(make_checks()[1:])
     assert {_code(_send(run, guard, _forged())) for _ in range(ADDRESS + 5)} == {"signature.wrong"}
     assert isinstance(_send(run, guard, _honest()), Grant)
+
+
+def test_a_key_that_was_proved_here_a_while_ago_passes_whoever_else_fails_here(run: Run) -> None:
+    """Behind a NAT or a proxy all have one address: a flood from it must not lock out those who trade."""
+    guard = _make()
+    assert _code(_send(run, guard, _honest())) == "granted"
+    for number in range(400):
+        _send(run, guard, _forged(f"key{number}"))
+    assert _code(_send(run, guard, _forged("another"))) == "source.address"
+    assert guard.door(Peer(parse_address(HERE)), NOW) is None
+    assert _code(_send(run, guard, _honest())) == "granted"
+
+
+def test_a_flood_in_the_name_of_a_key_that_was_proved_here_costs_that_key_nothing(run: Run) -> None:
+    guard = _make()
+    assert _code(_send(run, guard, _honest())) == "granted"
+    codes = {_code(_send(run, guard, _forged())) for _ in range(400)}
+    assert codes == {"signature.wrong"}
+    assert _code(_send(run, guard, _honest())) == "granted"
+
+
+def test_what_was_proved_is_forgotten_after_ten_minutes(run: Run) -> None:
+    guard = _make()
+    assert _code(_send(run, guard, _honest())) == "granted"
+    later = NOW + 600 * SECOND
+    for _ in range(21):
+        _send(run, guard, _forged(arrived=later))
+    assert _code(_send(run, guard, _honest(at=later))) == "source.pair"
+
+
+def test_a_key_that_was_proved_elsewhere_does_not_pass_here(run: Run) -> None:
+    guard = _make()
+    assert _code(_send(run, guard, _honest(address=THERE))) == "granted"
+    _close_pair(run, guard)
+    assert _code(_send(run, guard, _honest())) == "source.pair"

@@ -171,6 +171,39 @@ class MemoryTable:
         return len(self._drained)
 
 
+class MemoryRecent:
+    """Who did something a while ago: a fixed number of names, of which the longest unheard of makes room.
+
+    Args:
+        life: how long a name is recent, in ns.
+        size: most names.
+    """
+
+    def __init__(self, life: int, size: int = 65_536) -> None:
+        if life < 1 or size < 1:
+            raise ConfigError("MemoryRecent: life is in ns and size a number of names, both at least 1")
+        self._life, self._size, self._lock = life, size, threading.Lock()
+        self._until: dict[tuple[str, ...], int] = {}
+
+    def note(self, name: tuple[str, ...], at: int) -> None:
+        """Remember a name from `at` (ns UTC) on; cheap while it is known well enough."""
+        if self._until.get(name, 0) - at > self._life // 2:
+            return
+        with self._lock:
+            self._until.pop(name, None)
+            if len(self._until) >= self._size:
+                del self._until[next(iter(self._until))]
+            self._until[name] = at + self._life
+
+    def has(self, name: tuple[str, ...], at: int) -> bool:
+        """Tell whether a name is recent at a time, ns UTC."""
+        return self._until.get(name, 0) > at
+
+    def __len__(self) -> int:
+        """Return how many names are held."""
+        return len(self._until)
+
+
 class MemoryKeys:
     """Key records in memory.
 

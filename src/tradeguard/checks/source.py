@@ -1,12 +1,14 @@
 """Gate: does this source keep failing? By (key, source), then by source; before body and crypto.
 
 A failure is a debt that drains with time; a debt above its burst closes the gate until it has drained below. Failures
-never count against a key alone, so nobody can lock a key out from elsewhere. An unknown address is never counted.
+never count against a key alone, so nobody can lock a key out from elsewhere. A key that was proved from a source a
+short while ago passes from there, whoever else fails there or in its name: many share an address, behind a NAT or a
+proxy. An unknown address is never counted.
 """
 
 from functools import lru_cache
 
-from tradeguard.backends.memory import MemoryTable
+from tradeguard.backends.memory import MemoryRecent, MemoryTable
 from tradeguard.core.credential import Claim
 from tradeguard.core.decision import Denial, register
 from tradeguard.core.errors import ConfigError
@@ -40,16 +42,22 @@ class Source:
         if pair < 1 or address < 1:
             raise ConfigError("Source: pair and address are failures per minute, 1 or more")
         self._table = table if table is not None else MemoryTable()
+        self._proved = MemoryRecent(10 * _MINUTE)
         self._pair_cost, self._address_cost = _MINUTE // pair, _MINUTE // address
 
     def door(self, source: str | None, at: int, /) -> Denial | None:
-        """Return `source.address` while the source's debt is too high."""
-        return None if source is None else self._closed((source,), at, ADDRESS)
+        """Return `source.address` while the source's debt is too high and no key was proved from there lately."""
+        if source is None or self._proved.has((source,), at):
+            return None
+        return self._closed((source,), at, ADDRESS)
 
     def gate(self, request: Request, claim: Claim, /) -> Denial | None:
-        """Return `source.pair` or `source.address` while the debt of key and source, or of the source, is too high."""
+        """Return `source.pair` or `source.address` while the debt of key and source, or of the source, is too high.
+
+        A key that was proved from this source within the last 10 minutes passes.
+        """
         source, at = request.peer.source, request.arrived
-        if source is None:
+        if source is None or self._proved.has((claim.key_id, source), at):
             return None
         return self._closed((claim.key_id, source), at, PAIR) or self._closed((source,), at, ADDRESS)
 
@@ -60,6 +68,13 @@ class Source:
             self._table.add((source,), self._address_cost, request.arrived)
             if claim is not None:
                 self._table.add((claim.key_id, source), self._pair_cost, request.arrived)
+
+    def passed(self, request: Request, claim: Claim, /) -> None:
+        """Remember that this key was proved from this source."""
+        source = request.peer.source
+        if source is not None:
+            self._proved.note((claim.key_id, source), request.arrived)
+            self._proved.note((source,), request.arrived)
 
     def _closed(self, key: tuple[str, ...], at: int, code: str) -> Denial | None:
         wait = self._table.drained(key) - _MINUTE - at

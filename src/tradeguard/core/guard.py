@@ -242,6 +242,8 @@ class Guard:
             return denial if denial.status >= 500 else denial.veil()
         if request.principal is None:
             return Denial(UNPROVEN, detail=type(proof).__name__)
+        for gate in self._gates:
+            gate.passed(request, request.claim)
         return None
 
     async def _judge(self, request: Request) -> Denial | None:

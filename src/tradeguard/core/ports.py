@@ -94,6 +94,10 @@ class Gate(Protocol):
         """Count a failure before the proof."""
         ...
 
+    def passed(self, request: Request, claim: Claim, /) -> None:
+        """Take note of a proof that held."""
+        ...
+
 
 @runtime_checkable
 class Rechecking(Protocol):
