@@ -17,8 +17,9 @@ from tradeguard.core.decision import UNAUTHORIZED, Decision, Denial, Grant, Refu
 from tradeguard.core.errors import BackendDown, ConfigError, Suspended
 from tradeguard.core.event import event_of
 from tradeguard.core.frame import check_form, check_frame
+from tradeguard.core.phases import Phases
 from tradeguard.core.policy import Lane, Operations, Policy
-from tradeguard.core.ports import Check, Conditional, Gate, Journal, Port, Proof, Rechecking, Runtime, State
+from tradeguard.core.ports import Conditional, Journal, Port, Proof, Runtime, State
 from tradeguard.core.principal import Principal
 from tradeguard.core.request import Peer, Request
 from tradeguard.core.runtime import Budget
@@ -72,7 +73,6 @@ UNRECORDED = register(
     hint="The journal could not record the intent (disk full, I/O error), so the request was not handed on.",
 )
 
-REQUIRED: Final = ("freshness", "replay", "scope")
 _INTENT: Final[frozenset[Lane]] = frozenset({"order", "funds", "admin"})
 _SECOND: Final = 1_000_000_000
 _log = logging.getLogger("tradeguard")
@@ -105,20 +105,14 @@ class Guard:
         runtime: Runtime | None = None,
         without: Sequence[str] = (),
     ) -> None:
-        checks = tuple(checks)
+        self._phases = Phases(checks, without)
         self.policy = policy or Policy()
         self.operations, self.state, self.journal = operations, state, journal
         self._budget = Budget(self.policy.unproven_bytes)
         self._seen: Seen | None = None
         self._runtime: Runtime | None = None
-        self._gates = tuple(check for check in checks if isinstance(check, Gate))
-        self._proofs = tuple(check for check in checks if isinstance(check, Proof))
-        self._judges = tuple(check for check in checks if isinstance(check, Check))
-        self._conditionals = tuple(check for check in checks if isinstance(check, Conditional))
-        self._recheckers = tuple(check for check in checks if isinstance(check, Rechecking))
-        _check_list(checks, without)
         self._check_parts()
-        self.challenge = ", ".join(proof.challenge for proof in self._proofs)
+        self.challenge = self._phases.challenge
         if runtime is not None:
             self.bind(runtime)
 
@@ -132,7 +126,7 @@ class Guard:
             if type(self._runtime) is not type(runtime):
                 raise ConfigError("a guard serves one kind of host; build a second guard over the same state and keys")
             return
-        ports: list[Port] = [self.state, self.journal, *(port for proof in self._proofs for port in proof.ports)]
+        ports: list[Port] = [self.state, self.journal, *self._phases.ports]
         for port in ports:
             if port.colour not in runtime.colours:
                 raise ConfigError(
@@ -159,7 +153,7 @@ class Guard:
     def door(self, peer: Peer, at: int) -> Denial | None:
         """Turn a source away that keeps failing, before anything is made of its request."""
         try:
-            for gate in self._gates:
+            for gate in self._phases.gates:
                 denial = gate.door(peer.source, at)
                 if denial is not None:
                     self.journal.count(denial.code, at)
@@ -205,7 +199,7 @@ class Guard:
         operation = request.operation = self.operations.match(request.method, request.path)
         proof = self._claimed(request, public=operation is not None and operation.lane == "public")
         if request.claim is not None:
-            for gate in self._gates:
+            for gate in self._phases.gates:
                 request.phase = gate
                 denial = gate.gate(request, request.claim)
                 if denial is not None:
@@ -223,7 +217,7 @@ class Guard:
     def _claimed(self, request: Request, *, public: bool) -> Proof | None:
         """Find the one proof that the request is meant for; None only where the operation is public."""
         found: Proof | None = None
-        for proof in self._proofs:
+        for proof in self._phases.proofs:
             request.phase = proof
             claim = proof.claim(request)
             if claim is not None and not (public and claim.bare):
@@ -242,7 +236,7 @@ class Guard:
             return denial if denial.status >= 500 else denial.veil()
         if request.principal is None:
             return Denial(UNPROVEN, detail=type(proof).__name__)
-        for gate in self._gates:
+        for gate in self._phases.gates:
             gate.passed(request, request.claim)
         return None
 
@@ -251,7 +245,7 @@ class Guard:
         if request.operation is None:
             return Denial(UNMAPPED)
         try:
-            for check in self._judges:
+            for check in self._phases.judges:
                 request.phase = check
                 denial = await check(request)
                 if denial is not None:
@@ -264,7 +258,7 @@ class Guard:
 
     async def _settle(self, request: Request, denial: Denial | None) -> Decision:
         asked: list[tuple[Conditional, Condition]] = []
-        for check in self._conditionals:
+        for check in self._phases.conditionals:
             request.phase = check
             try:
                 asked += [(check, condition) for condition in check.conditions(request)]
@@ -321,7 +315,7 @@ class Guard:
         if principal is None:
             return None
         at = self.runtime.now()
-        for check in self._recheckers:
+        for check in self._phases.recheckers:
             denial = check.recheck(principal, at)
             if denial is not None:
                 return denial
@@ -330,7 +324,7 @@ class Guard:
     def _record_refusal(self, request: Request, denial: Denial) -> None:
         try:
             if denial.public == UNAUTHORIZED:
-                for gate in self._gates:
+                for gate in self._phases.gates:
                     gate.failed(request, request.claim)
             event = event_of("refused", request, request.received, denial.status, denial.code, denial.detail)
             self.journal.append(event)
@@ -345,39 +339,13 @@ class Guard:
                 raise ConfigError(
                     f"operation {operation.id!r} asks for assurance {operation.assurance}; no check gives it"
                 )
-        for check in self._conditionals:
+        for check in self._phases.conditionals:
             missing = check.kinds - self.state.supports
             if missing:
                 names = ", ".join(sorted(kind.__name__ for kind in missing))
                 raise ConfigError(
                     f"{type(check).__name__} needs {names}, which {type(self.state).__name__} cannot settle"
                 )
-
-
-def name_of(check: object) -> str:
-    """Return what a check calls itself: its `name`, or its class or function in lower case."""
-    return str(getattr(check, "name", None) or getattr(check, "__name__", type(check).__name__).lower())
-
-
-def _check_list(checks: tuple[object, ...], without: Sequence[str]) -> None:
-    names = [name_of(check) for check in checks]
-    if isinstance(without, str) or not set(without) <= set(REQUIRED):
-        raise ConfigError(f"without={without!r}: it lists some of {', '.join(REQUIRED)}")
-    for check in checks:
-        if isinstance(check, type) or not isinstance(check, (Gate, Proof, Check, Conditional)):
-            raise ConfigError(f"{check!r} is no check: it has neither __call__, claim/prove, conditions nor gate")
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"two checks are named {name!r}; keep one")
-        if name in without:
-            raise ConfigError(f"{name!r} is in the list and in without; choose one")
-    if not any(isinstance(check, Proof) for check in checks):
-        raise ConfigError("no check proves who is asking; add Signature(keys)")
-    for required in REQUIRED:
-        if required not in names and required not in without:
-            raise ConfigError(
-                f"the list has no {required} check; add {required.capitalize()}() or without=({required!r},)"
-            )
 
 
 def _explain(asked: list[tuple[Conditional, Condition]], outcome: Outcome) -> Denial:
