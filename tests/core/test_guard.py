@@ -33,6 +33,7 @@ from tradeguard.checks.source import Source
 from tradeguard.core.conditions import Below, Once, Outcome
 from tradeguard.core.credential import Claim, Credential, Window
 from tradeguard.core.decision import Denial, Grant, Refused, register
+from tradeguard.core.drive import drive
 from tradeguard.core.errors import BackendDown, ConfigError
 from tradeguard.core.event import Event, Written
 from tradeguard.core.guard import Guard
@@ -396,6 +397,34 @@ def test_a_message_is_used_up_although_a_check_failed(run: Run) -> None:
         assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "guard.fault"
         check.broken = False
         assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "replay.seen"
+
+
+def test_a_message_is_used_up_although_a_gate_failed(run: Run) -> None:
+    class Flaky(Source):
+        broken = True
+
+        def passed(self, request: Request, claim: Claim, /) -> None:
+            if self.broken:
+                raise ZeroDivisionError
+            super().passed(request, claim)
+
+    gate = Flaky()
+    guard = make_guard([gate, *make_checks()[1:]])
+    denial = run(guard.admit(order(nonce=b"n" * 16)))
+    assert (denial.code, denial.detail) == ("guard.fault", "Flaky: ZeroDivisionError")
+    gate.broken = False
+    assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "replay.seen"
+
+
+def test_a_commit_that_suspends_under_drive_may_have_taken_effect() -> None:
+    class Remote(Memory):
+        async def commit(self, *_: Any, **__: Any) -> Outcome:
+            await asyncio.sleep(0)
+            raise AssertionError
+
+    denial = drive(make_guard(state=Remote(since=1)).admit(order()))
+    assert isinstance(denial, Denial)
+    assert (denial.code, denial.executed) == ("guard.suspended", "unknown")
 
 
 def test_a_check_may_raise_its_denial(run: Run) -> None:

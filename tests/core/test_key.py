@@ -95,3 +95,14 @@ def test_the_principal_has_what_the_record_says() -> None:
 
 def test_the_text_of_a_record_shows_nothing_secret() -> None:
     assert repr(make_record()) == "KeyRecord(id='k', dialect='tg1', algorithm='hmac-sha256', state='active')"
+
+
+def test_a_record_is_never_changed() -> None:
+    record = make_record()
+    with pytest.raises(AttributeError):
+        record.state = "revoked"  # type: ignore[misc]
+
+
+def test_an_unknown_state_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown state 'Active'; use one of pending, active"):
+        make_record(state="Active")

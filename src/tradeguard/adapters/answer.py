@@ -52,14 +52,14 @@ def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str) -> A
         scheme: "http" or "https".
         challenge: for WWW-Authenticate on a 401 (RFC 9110, 11.6.1).
     """
-    id = request_id.encode()
-    fields, body = _render(denial.face, scheme, challenge)
-    body += id + (b'",' + _encode(dict(denial.members)).encode()[1:] if denial.members else b'"}')
-    return Answer(denial.status, [*fields, (b"x-request-id", id), (b"content-length", b"%d" % len(body))], body)
+    fields, body = _render(denial.face, challenge)
+    body += request_id.encode() + (b'",' + _encode(dict(denial.members)).encode()[1:] if denial.members else b'"}')
+    own = (b"content-length", b"%d" % len(body)), *response_fields(request_id, scheme)
+    return Answer(denial.status, [*fields, *own], body)
 
 
 @lru_cache(512)
-def _render(face: Face, scheme: str, challenge: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def _render(face: Face, challenge: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Render what all refusals of one kind share: their fields, and their body up to the request id."""
     public, status, text, executed, retry_after = face
     problem = {
@@ -71,7 +71,7 @@ def _render(face: Face, scheme: str, challenge: str) -> tuple[list[tuple[bytes, 
         "executed": executed,
         "request_id": "",
     }
-    fields = [*_FIXED, HSTS] if scheme == "https" else [*_FIXED]
+    fields = [*_FIXED]
     if retry_after is not None:
         fields.append((b"retry-after", b"%d" % retry_after))
     if status == 401:

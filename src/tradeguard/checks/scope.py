@@ -20,7 +20,7 @@ class Scope:
     async def __call__(self, request: Request, /) -> Denial | None:
         """Return `scope.missing` with the first missing scope by name, or None."""
         operation, principal = request.operation, request.principal
-        if operation is None or (operation.lane == "public" and not operation.scopes):
+        if operation is None:
             return None
         missing = missing_scopes(principal.scopes if principal is not None else frozenset(), operation.scopes)
         return Denial(MISSING, members={"scope": missing[0]}) if missing else None

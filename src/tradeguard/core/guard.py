@@ -236,15 +236,17 @@ class Guard:
             return denial if denial.status >= 500 else denial.veil()
         if request.principal is None:
             return Denial(UNPROVEN, detail=type(proof).__name__)
-        for gate in self._phases.gates:
-            gate.passed(request, request.claim)
         return None
 
     async def _judge(self, request: Request) -> Denial | None:
         """Return the first denial. A check that fails denies too: what was proved is used up either way."""
-        if request.operation is None:
-            return Denial(UNMAPPED)
         try:
+            if request.claim is not None:
+                for gate in self._phases.gates:
+                    request.phase = gate
+                    gate.passed(request, request.claim)
+            if request.operation is None:
+                return Denial(UNMAPPED)
             for check in self._phases.judges:
                 request.phase = check
                 denial = await check(request)
@@ -359,7 +361,7 @@ def _outage(request: Request, error: Exception) -> Denial:
     phase = request.phase if isinstance(request.phase, str) else type(request.phase).__name__
     detail = f"{phase}: {type(error).__name__}"
     if isinstance(error, Suspended):
-        return Denial(SUSPENDED, detail=detail)
+        return Denial(SUSPENDED, detail=detail, executed="unknown" if phase == "commit" else False)
     _log.error("request %s failed closed in %s", request.id, phase, exc_info=error)
     if phase == "commit" and not (isinstance(error, BackendDown) and not error.unknown):
         return Denial(UNSURE, detail=detail, retry_after=1)

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from typing import Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from tradeguard.core.address import Networks
 from tradeguard.core.errors import ConfigError
@@ -30,6 +31,7 @@ class Material(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class KeyRecord:
     """An API key: one dialect, one algorithm, what it may do and from where. Immutable; a change is a new version.
 
@@ -45,44 +47,46 @@ class KeyRecord:
         not_before, expires: ns UTC, or None.
         version: grows with each change.
 
+    `principal` is who its requests are found to come from.
+
     Raises:
         ConfigError: naming the field and the cure.
     """
 
-    __slots__ = ("dialect", "expires", "id", "material", "not_before", "owner", "principal", "state", "version")
+    id: str
+    dialect: str
+    material: Material
+    scopes: Iterable[Scope]
+    owner: str = ""
+    account: str = ""
+    tier: str = ""
+    networks: Iterable[str] = ()
+    state: KeyState = "active"
+    not_before: int | None = None
+    expires: int | None = None
+    version: int = 1
+    principal: Principal = field(init=False)
 
-    def __init__(
-        self,
-        *,
-        id: str,
-        dialect: str,
-        material: Material,
-        scopes: Iterable[Scope],
-        owner: str = "",
-        account: str = "",
-        tier: str = "",
-        networks: Iterable[str] = (),
-        state: KeyState = "active",
-        not_before: int | None = None,
-        expires: int | None = None,
-        version: int = 1,
-    ) -> None:
-        if not KEY_ID.fullmatch(id):
-            raise ConfigError(f"key id {id!r}: use 1 to 128 of A-Z a-z 0-9 _ -")
-        if isinstance(scopes, str) or isinstance(networks, str):
-            raise ConfigError(f"key {id}: scopes and networks are collections, not a text")
-        self.id, self.dialect, self.material, self.owner = id, dialect, material, owner
-        self.state, self.not_before, self.expires, self.version = state, not_before, expires, version
-        self.principal = Principal(
-            id=owner or id,
-            key_id=id,
-            account=account or owner or id,
-            scopes=frozenset(scopes),
-            networks=Networks(networks),
-            tier=tier,
-            expires=expires,
-            version=version,
+    def __post_init__(self) -> None:
+        if not KEY_ID.fullmatch(self.id):
+            raise ConfigError(f"key id {self.id!r}: use 1 to 128 of A-Z a-z 0-9 _ -")
+        if isinstance(self.scopes, str) or isinstance(self.networks, str):
+            raise ConfigError(f"key {self.id}: scopes and networks are collections, not a text")
+        if self.state not in get_args(KeyState):
+            raise ConfigError(
+                f"key {self.id}: unknown state {self.state!r}; use one of {', '.join(get_args(KeyState))}"
+            )
+        principal = Principal(
+            id=self.owner or self.id,
+            key_id=self.id,
+            account=self.account or self.owner or self.id,
+            scopes=frozenset(self.scopes),
+            networks=Networks(self.networks),
+            tier=self.tier,
+            expires=self.expires,
+            version=self.version,
         )
+        object.__setattr__(self, "principal", principal)
 
     @property
     def algorithm(self) -> str:
