@@ -14,7 +14,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL := $(VENV)/.wheel
-MARKED := */tradeguard/core/*,*/tradeguard/checks/*,*/tradeguard/signing/*
+MARKED := $(foreach part,core checks signing keys secrets config backends,*/tradeguard/$(part)/*)
+COMMA := ,
+SPACE := $(subst ,, )
 SOURCES := pyproject.toml README.md LICENSE $(shell find src -name __pycache__ -prune -o -print)
 
 help: ## list the targets
@@ -25,7 +27,7 @@ demo: $(WHEEL) $(VENV)/.demo ## start an example exchange, use it, attack it, pr
 
 test: $(WHEEL) $(VENV)/.test ## run the tests against the installed wheel, then hold the coverage against its mark
 	@$(BIN)/pytest --cov --cov-report=
-	@$(BIN)/coverage report --include='$(MARKED)' --fail-under=95
+	@$(BIN)/coverage report --include='$(subst $(SPACE),$(COMMA),$(MARKED))' --fail-under=95
 
 lint: $(WHEEL) $(VENV)/.lint ## format, rules, types (mypy and pyright, both strict) and floors
 	@$(BIN)/ruff format --check .

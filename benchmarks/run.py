@@ -1,6 +1,6 @@
 """Measure tradeguard beside the bare application and a naive stack, interleaved; write results.md.
 
-    python benchmarks/run.py [--rounds 9] [--requests 400] [--seconds 1.5]     (or: make bench)
+    python benchmarks/run.py [--rounds 9] [--requests 400] [--seconds 1.5] [--keys 1000000]     (or: make bench)
 
 Everything of one table is timed in the same run, in short bursts in random order, so that the noise of the machine hits
 all alike. The figure is the fastest burst. Read the ratios, not the microseconds.
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keys
 import subjects
 from subjects import WRONG, environ, make_guard, make_wsgi, naive, tg1_headers
 
@@ -105,11 +106,13 @@ def gated() -> Burst:
 def in_process() -> list[Row]:
     """The subjects of the in-process table."""
     guarded = ASGI(naive.bare_app, guard=make_guard())
+    durable = ASGI(naive.bare_app, guard=make_guard(durable=True))
     refusing = ASGI(naive.bare_app, guard=make_guard(Source(pair=10**9, address=10**9)))  # never closes
     return [
         Row("bare ASGI", asgi(naive.bare_app, naive.signed_headers)),
         Row("naive stack", asgi(subjects.make_naive(), naive.signed_headers)),
         Row("tradeguard, granted", asgi(guarded, tg1_headers)),
+        Row("tradeguard, granted, SQLite keys and state", asgi(durable, tg1_headers)),
         Row("tradeguard, bad signature", asgi(refusing, lambda: tg1_headers(WRONG), 401)),
         Row("tradeguard, gated source", gated()),
         Row("bare WSGI", wsgi(subjects.wsgi_bare)),
@@ -245,12 +248,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds")
     parser.add_argument("--requests", type=int, default=400, help="requests in a burst")
     parser.add_argument("--seconds", type=float, default=1.5, help="of load per subject and round under uvicorn")
+    parser.add_argument("--keys", type=int, default=1_000_000, help="in the store of many keys, at least 200,000")
     parser.add_argument("--output", type=Path, default=HERE / "results.md")
     arguments = parser.parse_args()
     rows = in_process()
     measure(rows, arguments.rounds, arguments.requests)
     served = under_uvicorn(min(arguments.rounds, 4), arguments.seconds)
-    text = report(rows, served, arguments)
+    text = report(rows, served, arguments) + "\n".join(keys.report(arguments.keys, 200_000, arguments.rounds))
     arguments.output.write_text(text)
     print(text)
 

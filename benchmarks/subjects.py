@@ -16,11 +16,13 @@ from tradeguard import (
     ASGI,
     TG1,
     WSGI,
+    CachedKeys,
     Freshness,
     Guard,
     Hmac,
     Journal,
     KeyRecord,
+    LocalSealer,
     Memory,
     MemoryKeys,
     Network,
@@ -28,10 +30,15 @@ from tradeguard import (
     Outgoing,
     Replay,
     Scope,
+    SealedKeys,
     Signature,
     Signer,
     Source,
-)  # fmt: skip  # isort: skip
+    SQLiteKeys,
+    SQLiteState,
+)
+from tradeguard.core.drive import drive
+from tradeguard.secrets.master import load_master_keys, make_master_key
 
 
 def load_naive() -> ModuleType:
@@ -47,24 +54,42 @@ def load_naive() -> ModuleType:
 
 
 naive = load_naive()
-FOLDER = Path(tempfile.mkdtemp(prefix="tradeguard-bench-"))
+_folder = tempfile.TemporaryDirectory(prefix="tradeguard-bench-")  # gone at the end
+FOLDER = Path(_folder.name)
 SECRET = b"0123456789abcdef0123456789abcdef"
 SIGNER = Signer(TG1, "k1", SECRET)
 WRONG = Signer(TG1, "k1", b"not the secret of the key")
 _files = itertools.count()
 
 
-def make_guard(source: Source | None = None) -> Guard:
-    """Everything that there is so far, on memory, with a journal in a file."""
+def make_guard(source: Source | None = None, *, durable: bool = False) -> Guard:
+    """Everything that there is so far, with a journal in a file: on memory, or on SQLite with sealed keys."""
     record = KeyRecord(
         id="k1", dialect="tg1", material=Hmac(SECRET), networks=naive.RECORD["allow"], scopes=naive.RECORD["scopes"]
     )
     return Guard(
-        [source or Source(), Signature(MemoryKeys([record])), Freshness(), Network(), Scope(), Replay()],
+        [
+            source or Source(),
+            Signature(store(record) if durable else MemoryKeys([record])),
+            Freshness(),
+            Network(),
+            Scope(),
+            Replay(),
+        ],
         operations=Operations({"POST /orders": "orders:write"}),
-        state=Memory(since=1),
+        state=SQLiteState(FOLDER / f"state{next(_files)}.db") if durable else Memory(since=1),
         journal=Journal(FOLDER / f"journal{next(_files)}.jsonl"),
     )
+
+
+def store(record: KeyRecord) -> CachedKeys:
+    """Keep a key as a venue does: sealed in a file, with a cache in front."""
+    master = FOLDER / f"master{next(_files)}.key"
+    make_master_key(master)
+    sealer = LocalSealer(load_master_keys(f"file:{master}"))
+    keys = CachedKeys(SealedKeys(SQLiteKeys(master.with_suffix(".db")), sealer))
+    drive(keys.put([record]))
+    return keys
 
 
 def make_naive() -> Any:

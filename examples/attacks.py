@@ -2,12 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import NamedTuple
 
-from exchange import PREFIX, make_signer
+from exchange import PREFIX, Client
 from tg1_client import JSON, Answer, Wire, render
 
 from tradeguard import TG1, Signer
@@ -36,42 +36,52 @@ class Line(NamedTuple):
 class Party:
     """Whoever sends requests to the exchange, honest or not.
 
-    `placed` counts the orders that it was told are placed; `refused` has the request ids of tradeguard's refusals.
+    `placed` counts the orders that it was told are placed, `forgotten` those of them that the book has lost; `refused`
+    has the request ids of tradeguard's refusals.
 
     Args:
         port: where the exchange listens.
-        seed: what all secrets come from.
+        clients: what the holders of keys were given.
     """
 
-    def __init__(self, port: int, seed: bytes) -> None:
-        self.port, self.seed, self.placed = port, seed, 0
+    def __init__(self, port: int, clients: Mapping[str, Client]) -> None:
+        self.port, self.placed, self.forgotten = port, 0, 0
+        self.clients = dict(clients)
         self.refused: list[str] = []
         self.authority = f"127.0.0.1:{port}"
         self._lock, self._prices = threading.Lock(), count(1)
 
-    def signer(self, key_id: str) -> Signer:
-        """Return the signer of a key."""
-        return make_signer(self.seed, key_id)
+    def signer(self, name: str) -> Signer:
+        """Return the signer of a holder's key."""
+        return self.clients[name].make_signer()
+
+    def id_of(self, name: str) -> str:
+        """Return the id of a holder's key; what no holder has stands for itself."""
+        return self.clients[name].id if name in self.clients else name
+
+    def forget_book(self) -> None:
+        """Take note that the exchange was started anew: its book is in memory only."""
+        self.forgotten = self.placed
 
     def unsigned(self, method: str, path: str, body: bytes = b"") -> Outgoing:
         """Return a request without a credential."""
         return Outgoing(method, self.authority, f"{PREFIX}{path}".encode(), JSON if body else b"", body)
 
     def sign(
-        self, key_id: str, method: str, path: str, body: bytes = b"", *, late: float = 0.0, nonce: bytes | None = None
+        self, name: str, method: str, path: str, body: bytes = b"", *, late: float = 0.0, nonce: bytes | None = None
     ) -> Outgoing:
         """Return a signed request. `late` is the age of its signed time, in seconds."""
         at = time.time_ns() - int(late * SECOND)
-        return self.signer(key_id).sign(self.unsigned(method, path, body), at, nonce)
+        return self.signer(name).sign(self.unsigned(method, path, body), at, nonce)
 
-    def order(self, key_id: str = "trader", *, late: float = 0.0, nonce: bytes | None = None) -> Outgoing:
+    def order(self, name: str = "trader", *, late: float = 0.0, nonce: bytes | None = None) -> Outgoing:
         """Return a signed order; no two have the same price."""
-        return self.sign(key_id, "POST", "/v1/orders", self.ticket(), late=late, nonce=nonce)
+        return self.sign(name, "POST", "/v1/orders", self.ticket(), late=late, nonce=nonce)
 
-    def forge(self, key_id: str, method: str = "POST", path: str = "/v1/orders") -> bytes:
+    def forge(self, name: str, method: str = "POST", path: str = "/v1/orders") -> bytes:
         """Return a request in the name of a key, signed with a secret that is not the key's."""
         request = self.unsigned(method, path, self.ticket() if method == "POST" else b"")
-        return render(Signer(TG1, key_id, b"some secret or other").sign(request, time.time_ns()))
+        return render(Signer(TG1, self.id_of(name), b"some secret or other").sign(request, time.time_ns()))
 
     def ticket(self) -> bytes:
         """Return the body of a small order."""
@@ -117,10 +127,11 @@ def tamper(party: Party) -> Iterator[Case]:
     *fields, (name, signature) = order.headers
     padded = order._replace(headers=(*fields, (name, signature + b"=")))
     yield "an order, padding after its signature", unauthorized, render(padded)
-    yield "an order, its key named twice", unauthorized, render(order, (b"tg-key", b"trader"))
+    key = (b"tg-key", party.id_of("trader").encode())
+    yield "an order, its key named twice", unauthorized, render(order, key)
     bare = party.unsigned("POST", "/v1/orders", swapped)
     yield "an order without a signature", unauthorized, render(bare)
-    yield "an order with a key and no signature", unauthorized, render(bare, (b"tg-key", b"trader"))
+    yield "an order with a key and no signature", unauthorized, render(bare, key)
     yield "an order, signed with another secret", unauthorized, party.forge("trader")
     yield "an order of an unknown key", unauthorized, party.forge("ghost")
     yield "an HMAC in the name of an Ed25519 key", unauthorized, party.forge("robot")

@@ -8,11 +8,8 @@ Prints one table of sent / expected / happened and the requests per second. Exit
 
 import json
 import os
-import secrets
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -26,8 +23,10 @@ from urllib.parse import urlsplit
 
 try:
     from attacks import Case, Line, Party, bend, guess, hold_open, malform, mistime, overreach, replay, tamper
-    from exchange import PREFIX, describe, secret_of
+    from exchange import PREFIX, describe
+    from operate import change_keys, restart
     from tg1_client import Wire, render
+    from venue import Venue, run_exchange
 
     from tradeguard.core.decision import CATALOGUE
     from tradeguard.signing.message import FORM
@@ -38,15 +37,6 @@ except ImportError as missing:
 
 SECOND = 1_000_000_000
 LOAD = 2.0  # seconds of load per kind of request
-
-
-class Venue(NamedTuple):
-    """The running exchange. `since` is when its memory began, ns UTC."""
-
-    process: subprocess.Popen[str]
-    port: int
-    since: int
-    journal: Path
 
 
 class Rate(NamedTuple):
@@ -60,27 +50,6 @@ class Rate(NamedTuple):
     def per_second(self) -> float:
         """Requests per second."""
         return self.requests / self.seconds
-
-
-@contextmanager
-def run_exchange(seed: bytes) -> Iterator[Venue]:
-    """Start the exchange in a process of its own, on a free port; stop it at the end. Ctrl-C is for us alone."""
-    with tempfile.TemporaryDirectory(prefix="tradeguard-demo-") as folder:
-        journal = Path(folder, "audit.jsonl")
-        command = [sys.executable, str(Path(__file__).with_name("exchange.py")), "--journal", str(journal)]
-        environment = {**os.environ, "EXCHANGE_SEED": seed.hex()}
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
-        ) as process:
-            try:
-                assert process.stdout is not None  # it is a pipe
-                ready = process.stdout.readline()
-                if not ready:
-                    raise RuntimeError("the exchange did not start; its own words are above")
-                where = json.loads(ready)
-                yield Venue(process, where["port"], where["since"], journal)
-            finally:
-                process.terminate()
 
 
 def open_up(party: Party, since: int) -> Iterator[Line]:
@@ -97,8 +66,8 @@ def open_up(party: Party, since: int) -> Iterator[Line]:
 def use_tg1(party: Party) -> Iterator[Line]:
     """Use the exchange as its own clients do."""
     yield party.tell("the time, not signed", "200", render(party.unsigned("GET", "/v1/time")))
-    answer = party.send(render(party.sign("trader", "GET", "/v1/me")))
-    yield Line("who am I", "trader acts on acme", "{key} acts on {account}".format_map(json.loads(answer.body)))
+    me = json.loads(party.send(render(party.sign("trader", "GET", "/v1/me"))).body)
+    yield Line("who am I", "the trader's key, for acme", _who(party, me))
     with Wire(party.port) as wire:
         placed = party.send(render(party.order()), wire)
         yield Line("an order", "201", placed.brief)
@@ -110,6 +79,11 @@ def use_tg1(party: Party) -> Iterator[Line]:
         wish = b'{"asset": "USDT", "amount": "250"}'
         paid = wire.ask(render(party.sign("treasurer", "POST", "/v1/withdraw", wish)))
         yield Line("a withdrawal by the treasurer", "201", paid.brief)
+
+
+def _who(party: Party, me: Mapping[str, str]) -> str:
+    whose = next((name for name, client in party.clients.items() if client.id == me["key"]), "an unknown")
+    return f"the {whose}'s key, for {me['account']}"
 
 
 def use_ccxt(party: Party) -> Iterator[Line]:
@@ -133,7 +107,8 @@ def use_ccxt(party: Party) -> Iterator[Line]:
 def _make_ccxt(party: Party) -> Any:
     """Return ccxt as anybody installs it, pointed at the exchange by its own settings."""
     ccxt: Any = import_module("ccxt")
-    client = ccxt.binance({"apiKey": "bina", "secret": secret_of(party.seed, "bina").decode()})
+    given = party.clients["bina"]
+    client = ccxt.binance({"apiKey": given.id, "secret": given.secret})
     client.urls["api"] = dict.fromkeys(client.urls["api"], f"http://{party.authority}{PREFIX}/api/v3")
     client.options |= {"fetchCurrencies": False, "fetchMargins": False, "fetchMarkets": {"types": ["spot"]}}
     return client
@@ -159,7 +134,11 @@ def audit(party: Party, journal: Path) -> Iterator[Line]:
     orders = [event for event in events if event["operation"] in ("POST /v1/orders", "POST /api/v3/order")]
     kinds = Counter(event["kind"] for event in orders if event["kind"] == "intent" or event["status"] in (200, 201))
     refused = {event["request_id"] for event in events if event["kind"] == "refused"}
-    yield Line("orders in the book, as many as were granted", str(party.placed), str(ledger["placed"]))
+    yield Line(
+        "orders in the book, as many as were granted since the restart",
+        str(party.placed - party.forgotten),
+        str(ledger["placed"]),
+    )
     yield Line("withdrawals made", "1", str(ledger["withdrawn"]))
     yield Line("intents of orders in the journal", str(party.placed), str(kinds["intent"]))
     yield Line("outcomes of orders in the journal", str(party.placed), str(kinds["outcome"]))
@@ -208,7 +187,7 @@ def _mark(line: Line, *, colour: bool) -> str:
 
 def drive(party: Party, venue: Venue) -> tuple[dict[str, list[Line]], list[Rate]]:
     """Send everything; the order held open waits in a thread of its own meanwhile."""
-    parts = {"start": list(open_up(party, venue.since))}
+    parts = {"start": list(open_up(party, venue.since)), "a restart": list(restart(party, venue))}
     with ThreadPoolExecutor(1) as pool, _set_at_end() as stopped:
         held = pool.submit(lambda: list(hold_open(party, _note, stopped.wait)))
         parts["ccxt, and what can be made of its order"] = list(use_ccxt(party))
@@ -219,6 +198,7 @@ def drive(party: Party, venue: Venue) -> tuple[dict[str, list[Line]], list[Rate]
         parts["out of bounds"] = _tell(party, overreach)
         parts["out of form"] = _tell(party, malform)
         parts["guessed"] = list(guess(party))
+        parts["keys changed from another process"] = list(change_keys(party, venue))
         reads, read_rate = load(party, "signed GETs", "GET", "/v1/me")
         orders, order_rate = load(party, "signed POSTs", "POST", "/v1/orders")
         parts["held open"] = held.result()
@@ -245,27 +225,26 @@ def _note(text: str) -> None:
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
-def serve(venue: Venue, seed: bytes) -> None:
+def serve(venue: Venue) -> None:
     """Leave the exchange running until Ctrl-C."""
     print(f"\nThe exchange goes on at http://127.0.0.1:{venue.port}{PREFIX}; Ctrl-C ends it. Its journal, until then:")
     print(f"{venue.journal}\nTo talk to it:\n")
-    print(describe(venue.port, seed), flush=True)
+    print(describe(venue.port, venue.clients), flush=True)
     with suppress(KeyboardInterrupt):
-        venue.process.wait()
+        venue.wait()
 
 
 def run() -> int:
     """Run the demo and return its exit status."""
-    seed = secrets.token_bytes(32)
-    with run_exchange(seed) as venue:
+    with run_exchange() as venue:
         _note(f"the exchange listens on port {venue.port}")
-        party = Party(venue.port, seed)
+        party = Party(venue.port, venue.clients)
         parts, rates = drive(party, venue)
         print(render_table(parts, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")))
         print(f"\n{explain(party, venue.journal)}\n")
         status = conclude(parts, rates)
         if os.environ.get("SERVE") == "1":
-            serve(venue, seed)
+            serve(venue)
     return status
 
 

@@ -3,22 +3,22 @@
 It speaks two dialects over one order book: a Binance-shaped API under /api/v3, good enough for an unmodified ccxt, and
 its own under /v1, signed with `tg1`.
 
-    python examples/exchange.py --port 8080 --journal audit.jsonl
+Keys are issued when it starts for the first time, and kept sealed; they and what was used survive a restart.
+
+    python examples/exchange.py --port 8080 --data exchange-data
 """
 
 import argparse
-import hmac
 import json
-import os
-import secrets
 import socket
 import sys
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import uvicorn
@@ -34,23 +34,27 @@ from tradeguard import (
     ASGI,
     BINANCE,
     TG1,
-    Ed25519,
+    CachedKeys,
     Freshness,
     Grant,
     Guard,
-    Hmac,
+    Issuer,
     Journal,
-    KeyRecord,
-    Memory,
-    MemoryKeys,
+    LocalSealer,
     Network,
     Operations,
+    Policy,
     Replay,
     Scope,
+    SealedKeys,
     Signature,
     Signer,
     Source,
+    SQLiteKeys,
+    SQLiteState,
 )
+from tradeguard.core.drive import drive
+from tradeguard.secrets.master import load_master_keys, make_master_key
 
 PREFIX = "/exchange"
 
@@ -70,54 +74,93 @@ OPERATIONS: Mapping[str, Any] = {
     "GET /v1/ledger": "audit:read",
 }
 
-TRADING = {"account:read", "balances:read", "orders:*"}
+DAY = 86_400_000_000_000
+ROLES = {"trader": ["account:read", "balances:read", "orders:*"]}
+TRADING: Mapping[str, Any] = {"roles": ["trader"], "owner": "acme"}
 KEYS: Mapping[str, Mapping[str, Any]] = {
-    "trader": {"scopes": TRADING, "account": "acme"},
-    "robot": {"scopes": TRADING, "account": "acme"},  # Ed25519
-    "reader": {"scopes": {"account:read", "orders:read"}, "account": "acme"},
-    "office": {"scopes": TRADING, "account": "acme", "networks": ["203.0.113.0/24"]},
-    "treasurer": {"scopes": {"funds:withdraw"}, "account": "acme"},
-    "auditor": {"scopes": {"audit:read"}, "account": "house"},
-    "leaver": {"scopes": TRADING, "account": "acme", "expires": 1},
-    "bina": {"scopes": TRADING, "account": "bina", "dialect": "binance"},
+    "trader": TRADING,
+    "robot": {**TRADING, "algorithm": "ed25519"},
+    "reader": {"scopes": {"account:read", "orders:read"}, "owner": "acme"},
+    "office": {**TRADING, "networks": ["203.0.113.0/24"]},
+    "treasurer": {"scopes": {"funds:withdraw"}, "owner": "acme", "networks": ["127.0.0.0/8"], "expires": 30 * DAY},
+    "auditor": {"scopes": {"audit:read"}, "owner": "house"},
+    "leaver": {**TRADING, "expires": 1_000_000_000},
+    "bina": {"roles": ["trader"], "owner": "bina", "dialect": "binance"},
 }
+"""The keys by what the demo calls their holders; `expires` is in ns from their issue."""
+POLICY = Policy(roles=ROLES)
 
 
-def secret_of(seed: bytes, key_id: str) -> bytes:
-    """Return a key's secret, as text that fits a command line. All come from one seed, so that a demo can sign too."""
-    return hmac.digest(seed, key_id.encode(), "sha256").hex().encode()
+class Client(NamedTuple):
+    """What the holder of a key is given."""
+
+    id: str
+    dialect: str
+    algorithm: str
+    secret: str
+
+    def make_signer(self) -> Signer:
+        """Return what the holder signs with."""
+        row = BINANCE if self.dialect == "binance" else TG1
+        if self.algorithm == "ed25519":
+            return Signer(row, self.id, Ed25519PrivateKey.from_private_bytes(urlsafe_b64decode(self.secret + "=")))
+        return Signer(row, self.id, self.secret.encode())
 
 
-def private_of(seed: bytes) -> Ed25519PrivateKey:
-    """Return the robot's private key. A real venue never has it: the client keeps it and registers the public half."""
-    return Ed25519PrivateKey.from_private_bytes(hmac.digest(seed, b"robot", "sha256"))
+class Stores(NamedTuple):
+    """What the exchange keeps in its folder."""
+
+    keys: CachedKeys
+    state: SQLiteState
+    journal: Journal
 
 
-def make_signer(seed: bytes, key_id: str) -> Signer:
-    """Return what the holder of a key signs with."""
-    if key_id == "robot":
-        return Signer(TG1, key_id, private_of(seed))
-    return Signer(BINANCE if key_id == "bina" else TG1, key_id, secret_of(seed, key_id))
+def open_stores(data: Path) -> Stores:
+    """Open the stores in a folder; make them and the master key where they are not there yet."""
+    data.mkdir(mode=0o700, exist_ok=True)
+    master = data.absolute() / "master.key"  # a real venue keeps it elsewhere than the database
+    if not (data / "keys.db").exists():
+        make_master_key(master)
+    sealer, journal = LocalSealer(load_master_keys(f"file:{master}")), Journal(data / "audit.jsonl")
+    keys = CachedKeys(SealedKeys(SQLiteKeys(data / "keys.db"), sealer, policy=POLICY), journal=journal)
+    return Stores(keys, SQLiteState(data / "state.db"), journal)
 
 
-def make_keys(seed: bytes) -> MemoryKeys:
-    """Return the records of all keys."""
-    records = MemoryKeys()
-    for key_id, fields in KEYS.items():
-        robot = key_id == "robot"
-        material = Ed25519(private_of(seed).public_key().public_bytes_raw()) if robot else Hmac(secret_of(seed, key_id))
-        records.add(KeyRecord(**{"id": key_id, "dialect": "tg1", "material": material, **fields}))
-    return records
+def make_issuer(stores: Stores) -> Issuer:
+    """Return what issues and ends keys, in the exchange's own process or in an operator's."""
+    return Issuer(stores.keys, stores.journal, state=stores.state, policy=POLICY)
 
 
-def build_guard(seed: bytes, journal: Path) -> Guard:
+async def issue_keys(issuer: Issuer) -> dict[str, Client]:
+    """Issue all keys. What is returned is shown once: the secrets cannot be had again."""
+    clients: dict[str, Client] = {}
+    for name, fields in KEYS.items():
+        until = {"expires": time.time_ns() + fields["expires"]} if "expires" in fields else {}
+        record, secret = await issuer.issue(actor="exchange", label=name, **{**fields, **until})
+        assert secret is not None  # made here, since no public key was given
+        clients[name] = Client(record.id, record.dialect, record.algorithm, secret.reveal().decode())
+    return clients
+
+
+def load_clients(data: Path, stores: Stores) -> dict[str, Client]:
+    """Return what the clients were given; at the first start, issue their keys and write that down for the demo."""
+    file = data / "clients.json"
+    if not file.exists():
+        clients = drive(issue_keys(make_issuer(stores)))
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(clients))
+    return {name: Client(*client) for name, client in json.loads(file.read_text()).items()}
+
+
+def build_guard(stores: Stores) -> Guard:
     """Return the guard: the list of checks is the policy."""
-    signature = Signature(make_keys(seed), dialects=(TG1, BINANCE), accept=("binance",))
+    signature = Signature(stores.keys, dialects=(TG1, BINANCE), accept=("binance",))
     return Guard(
         [Source(), signature, Freshness(), Network(), Scope(), Replay()],
         operations=Operations(OPERATIONS),
-        state=Memory(),
-        journal=Journal(journal),
+        state=stores.state,
+        journal=stores.journal,
+        policy=POLICY,
     )
 
 
@@ -133,7 +176,7 @@ def build_app(guard: Guard) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         yield
-        guard.journal.flush()  # a mounted application hears nothing of start and end
+        guard.close()  # a mounted application hears nothing of start and end
 
     return Starlette(routes=[Mount(PREFIX, app=exchange)], lifespan=lifespan)
 
@@ -305,16 +348,16 @@ def _shape(order: Order) -> dict[str, Any]:
     }
 
 
-def describe(port: int, seed: bytes) -> str:
+def describe(port: int, clients: Mapping[str, Client]) -> str:
     """Return shell lines that talk to the exchange, signed anew whenever they are run."""
-    base, secret = f"http://127.0.0.1:{port}{PREFIX}", secret_of(seed, "bina").decode()
+    base, bina, trader = f"http://127.0.0.1:{port}{PREFIX}", clients["bina"], clients["trader"]
     return f"""\
 curl -s {base}/v1/time
 
-q="timestamp=$(date +%s)000"; s=$(printf %s "$q" | openssl dgst -sha256 -hmac {secret} | sed 's/.* //')
-curl -s -H "X-MBX-APIKEY: bina" "{base}/api/v3/account?$q&signature=$s"
+q="timestamp=$(date +%s)000"; s=$(printf %s "$q" | openssl dgst -sha256 -hmac {bina.secret} | sed 's/.* //')
+curl -s -H "X-MBX-APIKEY: {bina.id}" "{base}/api/v3/account?$q&signature=$s"
 
-export API_KEY=trader API_SECRET={secret_of(seed, "trader").decode()}
+export API_KEY={trader.id} API_SECRET={trader.secret}
 {sys.executable} {Path(__file__).with_name("tg1_client.py")} GET {base}/v1/me"""
 
 
@@ -322,17 +365,18 @@ def main() -> None:
     """Serve on loopback until SIGINT or SIGTERM. The first line of the output, a JSON object, says where."""
     options = argparse.ArgumentParser(description="Serve the example exchange on loopback.")
     options.add_argument("--port", type=int, default=0, help="0: a free one")
-    options.add_argument("--journal", type=Path, default=Path("audit.jsonl"), help="the file of events")
+    options.add_argument("--data", type=Path, default=Path("exchange-data"), help="the folder of keys, state, journal")
+    options.add_argument("--quiet", action="store_true", help="do not print how to talk to it")
     given = options.parse_args()
-    known = os.environ.get("EXCHANGE_SEED")
-    seed = bytes.fromhex(known) if known else secrets.token_bytes(32)
+    stores = open_stores(given.data)
+    clients = load_clients(given.data, stores)
     listener = socket.create_server(("127.0.0.1", given.port))
-    port, guard = listener.getsockname()[1], build_guard(seed, given.journal)
-    print(json.dumps({"port": port, "since": guard.state.since}), flush=True)
-    if not known:
-        print(describe(port, seed), flush=True)
+    port = listener.getsockname()[1]
+    print(json.dumps({"port": port, "since": stores.state.since}), flush=True)
+    if not given.quiet:
+        print(describe(port, clients), flush=True)
     config = uvicorn.Config(
-        build_app(guard),
+        build_app(build_guard(stores)),
         log_level="error",
         access_log=False,
         proxy_headers=False,  # else uvicorn takes the client's address from a header that anybody can send

@@ -277,7 +277,7 @@ def test_a07_a_text_that_two_dialects_read(run: Run) -> None:
     twin = KeyRecord(id="twin", dialect="binance", material=Hmac(SECRET), scopes={"orders:write"})
     keys = make_keys()
     with pytest.raises(ConfigError, match="has the secret of key trader"):
-        keys.add(twin)
+        keys.put_now(twin)
     checks = [Signature(MemoryKeys([twin]), dialects=(TG1, BINANCE), accept="binance"), Freshness(), Scope(), Replay()]
     assert _ask(run, make_guard(checks), crossed(b"twin")) == "granted"  # what the refusal above is for
 
@@ -332,7 +332,7 @@ def test_a09_bad_keys_are_refused_where_they_are_made() -> None:
     with pytest.raises(ConfigError):
         Ed25519(b"\1" + bytes(31))
     with pytest.raises(ConfigError, match="has the secret of key reader"):
-        make_keys().add(KeyRecord(id="wide", dialect="tg1", material=Hmac(b"reader" * 5), scopes={"orders:*"}))
+        make_keys().put_now(KeyRecord(id="wide", dialect="tg1", material=Hmac(b"reader" * 5), scopes={"orders:*"}))
 
 
 @pytest.mark.parametrize("padding", [1, 22], ids=["one zero", "to the block size"])
@@ -341,7 +341,7 @@ def test_a09_a_padded_secret_is_the_same_secret(padding: int) -> None:
     keys, secret = make_keys(), b"binance-secret" * 3 + bytes(padding)
     wide = KeyRecord(id="wide", dialect="binance", material=Hmac(secret), scopes={"funds:withdraw", "orders:*"})
     with pytest.raises(ConfigError, match="has the secret of key bina"):
-        keys.add(wide)
+        keys.put_now(wide)
 
 
 def test_a10_lanes_cannot_be_widened(run: Run) -> None:
@@ -852,7 +852,7 @@ def test_s25_a_key_has_one_algorithm() -> None:
     """S25: one key id under two algorithms."""
     keys = make_keys()
     with pytest.raises(ConfigError, match="key edward exists"):
-        keys.add(KeyRecord(id="edward", dialect="tg1", material=Hmac(SECRET + b"2"), scopes={"orders:*"}))
+        keys.put_now(KeyRecord(id="edward", dialect="tg1", material=Hmac(SECRET + b"2"), scopes={"orders:*"}))
 
 
 @pytest.mark.parametrize("at", [NOW // 1_000, NOW // MS, NOW * 1_000, NOW + 10 * 365 * 86_400 * SECOND, 0])
@@ -943,7 +943,9 @@ def test_s30_keys_cannot_be_enumerated(run: Run) -> None:
         ("expired", {"expires": NOW}),
         ("young", {"not_before": NOW + 1}),
     ):
-        keys.add(KeyRecord(id=name, dialect="tg1", material=Hmac(name.encode() * 4), scopes={"orders:read"}, **more))
+        keys.put_now(
+            KeyRecord(id=name, dialect="tg1", material=Hmac(name.encode() * 4), scopes={"orders:read"}, **more)
+        )
     guard = make_guard(make_checks(keys))
     requests = [
         sign(Signer(TG1, name, name.encode() * 4))

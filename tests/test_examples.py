@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ import pytest
 
 from tradeguard import TG1, Denial, Grant, Signer
 from tradeguard.checks.signature import EXPIRED
+from tradeguard.core.drive import drive
+from tradeguard.core.errors import BackendDown
 from tradeguard.signing.signer import Outgoing
 
 pytest.importorskip("fastapi")
@@ -98,6 +101,35 @@ def test_a_guarded_application_serves_the_key_once_and_no_stranger(example: Any,
         assert json.loads(answer.body) == {"account": "demo", "orders": []}
         assert tell(example, port, data).brief == "409 replay.seen"
         assert tell(example, port, b"GET /orders HTTP/1.1\r\nhost: localhost\r\n\r\n").brief == "401 unauthorized"
+
+
+def test_a_venue_goes_on_keeping_its_keys_in_its_own_table(
+    example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Served, held to what its letters stand for, and seen when the venue disables it."""
+    monkeypatch.setenv("VENUE_DATABASE", str(tmp_path / "venue.db"))
+    with run_app("venue_keys.py") as port:
+        _, answer = ask(example, port)
+        assert answer.status == 200
+        assert json.loads(answer.body) == {"account": "customer 7", "orders": []}
+        assert ask(example, port, "DELETE")[1].brief == "403 scope.missing"
+        assert tell(example, port, b"GET /orders HTTP/1.1\r\nhost: localhost\r\n\r\n").brief == "401 unauthorized"
+        with sqlite3.connect(tmp_path / "venue.db") as database:
+            database.execute("UPDATE api_key SET enabled = 0")
+        database.close()
+        answers = [ask(example, port)[1].brief for _ in range(2)]
+        time.sleep(0.3)  # the cache asks again after 250 ms
+        assert ask(example, port)[1].brief == "401 unauthorized"
+        assert set(answers) <= {"200", "401 unauthorized"}
+
+
+def test_a_venues_table_that_does_not_answer_is_an_outage_and_not_an_unknown_key(example: Any) -> None:
+    venue_keys = example("venue_keys")
+    assert drive(venue_keys.keys.find("demo")).principal.account == "customer 7"
+    assert drive(venue_keys.keys.find("nobody")) is None
+    venue_keys.database.execute("DROP TABLE api_key")
+    with pytest.raises(BackendDown, match="the table of keys: no such table"):
+        drive(venue_keys.keys.find("someone"))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +218,8 @@ def test_the_demo_has_a_line_for_each_attack(demo: dict[str, Any]) -> None:
         "ccxt: balance", "ccxt: place", "ccxt: cancel", "body changed", "a query added", "path changed", "sent again",
         "held open", "its time over", "refused order sent again", "signed 6 s ago", "unknown key", "may only read",
         "outside the key's networks", "timestamp twice", "%77ithdraw", "X-HTTP-Method-Override", "TRACE", "gzip",
-        "2 MiB", "two Hosts", "Content-Length and Transfer-Encoding", "orders in the book",
+        "2 MiB", "two Hosts", "Content-Length and Transfer-Encoding", "orders in the book", "started again", "a key from before",
+        "overlap begun", "suspended a moment ago", "revoked a moment ago", "read in the key store",
     ):  # fmt: skip
         assert sent in demo["table"]
 

@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ASGI": "adapters.asgi",
     "BINANCE": "signing.rows",
+    "CachedKeys": "keys.cache",
     "ConfigError": "core.errors",
     "Denial": "core.decision",
     "Ed25519": "signing.material",
@@ -22,8 +23,10 @@ _HOMES = {
     "Grant": "core.decision",
     "Guard": "core.guard",
     "Hmac": "signing.material",
+    "Issuer": "keys.issuer",
     "Journal": "audit.journal",
     "KeyRecord": "core.key",
+    "LocalSealer": "secrets.sealer",
     "Memory": "backends.memory",
     "MemoryJournal": "backends.memory",
     "MemoryKeys": "backends.memory",
@@ -33,7 +36,10 @@ _HOMES = {
     "Policy": "core.policy",
     "Replay": "checks.replay",
     "Request": "core.request",
+    "SQLiteKeys": "backends.sqlite",
+    "SQLiteState": "backends.sqlite",
     "Scope": "checks.scope",
+    "SealedKeys": "keys.sealed",
     "Secret": "core.secret",
     "Signature": "checks.signature",
     "Signer": "signing.signer",
@@ -52,6 +58,8 @@ if TYPE_CHECKING:
     from tradeguard.backends.memory import Memory as Memory
     from tradeguard.backends.memory import MemoryJournal as MemoryJournal
     from tradeguard.backends.memory import MemoryKeys as MemoryKeys
+    from tradeguard.backends.sqlite import SQLiteKeys as SQLiteKeys
+    from tradeguard.backends.sqlite import SQLiteState as SQLiteState
     from tradeguard.checks.freshness import Freshness as Freshness
     from tradeguard.checks.network import Network as Network
     from tradeguard.checks.replay import Replay as Replay
@@ -68,6 +76,10 @@ if TYPE_CHECKING:
     from tradeguard.core.policy import Policy as Policy
     from tradeguard.core.request import Request as Request
     from tradeguard.core.secret import Secret as Secret
+    from tradeguard.keys.cache import CachedKeys as CachedKeys
+    from tradeguard.keys.issuer import Issuer as Issuer
+    from tradeguard.keys.sealed import SealedKeys as SealedKeys
+    from tradeguard.secrets.sealer import LocalSealer as LocalSealer
     from tradeguard.signing.material import Ed25519 as Ed25519
     from tradeguard.signing.material import Hmac as Hmac
     from tradeguard.signing.rows import BINANCE as BINANCE

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import SECRET
 
 from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys, MemoryRecent, MemoryTable
-from tradeguard.core.conditions import Advance, Condition, Limit, Quota
+from tradeguard.core.conditions import Condition, Limit, Quota
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.event import Event
@@ -33,9 +33,7 @@ def test_it_remembers_from_its_start_on() -> None:
     assert Memory(since=7).since == 7
 
 
-@pytest.mark.parametrize(
-    "condition", [Advance(("k", b"x"), 1), Quota("q", (Limit(1, 1),), 1)], ids=["advance", "quota"]
-)
+@pytest.mark.parametrize("condition", [Quota("q", (Limit(1, 1),), 1)], ids=["quota"])
 def test_a_condition_it_does_not_support_is_an_error_not_a_pass(condition: Condition) -> None:
     with pytest.raises(TypeError, match=f"Memory cannot settle {type(condition).__name__}"):
         drive(Memory(since=1).commit([condition], AT, "r", None))
@@ -135,38 +133,38 @@ def test_a_key_is_found_by_its_id() -> None:
 def test_a_second_key_with_the_same_id_is_refused() -> None:
     keys = MemoryKeys([make_record()])
     with pytest.raises(ConfigError, match="key k exists; give the new one an id of its own"):
-        keys.add(make_record(secret=b"another secret of 32 bytes......"))
+        keys.put_now(make_record(secret=b"another secret of 32 bytes......"))
 
 
 def test_a_second_key_with_the_same_secret_is_refused_and_not_kept() -> None:
     keys = MemoryKeys([make_record("first")])
     with pytest.raises(ConfigError, match="key second has the secret of key first"):
-        keys.add(make_record("second"))
+        keys.put_now(make_record("second"))
     assert drive(keys.find("second")) is None
 
 
 def test_an_id_that_was_refused_for_its_secret_can_be_added_with_another() -> None:
     keys = MemoryKeys([make_record("first")])
     with pytest.raises(ConfigError):
-        keys.add(make_record("second"))
-    keys.add(make_record("second", b"another secret of 32 bytes......"))
+        keys.put_now(make_record("second"))
+    keys.put_now(make_record("second", b"another secret of 32 bytes......"))
     assert drive(keys.find("second")) is not None
 
 
 def test_one_point_as_a_public_key_and_as_a_secret_are_two_things() -> None:
     point = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")  # RFC 8032, 7.1, test 1
     keys = MemoryKeys([make_record("secret", point)])
-    keys.add(KeyRecord(id="public", dialect="tg1", material=Ed25519(point), scopes={"orders:read"}))
+    keys.put_now(KeyRecord(id="public", dialect="tg1", material=Ed25519(point), scopes={"orders:read"}))
     assert drive(keys.find("public")) is not None
 
 
 def test_an_undeclared_scope_is_refused_and_the_key_not_kept() -> None:
     keys = MemoryKeys()
     with pytest.raises(ConfigError, match="key k: unknown scope 'orders:write:algo'; declare it"):
-        keys.add(make_record(scope="orders:write:algo"))
+        keys.put_now(make_record(scope="orders:write:algo"))
     assert drive(keys.find("k")) is None
     declared = MemoryKeys(scopes=SCOPES | {"orders:write:algo"})
-    declared.add(make_record(scope="orders:write:algo"))
+    declared.put_now(make_record(scope="orders:write:algo"))
     assert drive(declared.find("k")) is not None
 
 
@@ -177,7 +175,7 @@ def test_of_eight_threads_that_add_one_secret_exactly_one_succeeds() -> None:
         record = make_record(f"key{place}")
         start.wait()
         try:
-            keys.add(record)
+            keys.put_now(record)
         except ConfigError:
             return
         added.append(place)

@@ -61,10 +61,10 @@ class Watched:
 
     def __init__(self, log: list[str] | None = None) -> None:
         self.keys, self.log = make_keys(), [] if log is None else log
-        self.keys.add(
+        self.keys.put_now(
             KeyRecord(id="revoked", dialect="tg1", material=Hmac(GONE), scopes={"orders:read"}, state="revoked")
         )
-        self.keys.add(
+        self.keys.put_now(
             KeyRecord(id="revoked-ed", dialect="tg1", material=Ed25519(PUBLIC), scopes={"orders:read"}, state="revoked")
         )
 

@@ -1,7 +1,8 @@
 """The guard: its phases in their order, what it refuses to be built from, and that it fails closed."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -37,10 +38,12 @@ from tradeguard.core.drive import drive
 from tradeguard.core.errors import BackendDown, ConfigError
 from tradeguard.core.event import Event, Written
 from tradeguard.core.guard import Guard
-from tradeguard.core.key import KeyRecord
+from tradeguard.core.key import KeyRecord, KeyState, key_number
 from tradeguard.core.policy import Operations, Policy
 from tradeguard.core.principal import Principal
 from tradeguard.core.request import Peer, Request
+from tradeguard.core.runtime import Loop
+from tradeguard.keys.cache import CachedKeys
 from tradeguard.signing.material import Hmac
 from tradeguard.signing.rows import TG1
 from tradeguard.signing.signer import Signer
@@ -598,7 +601,7 @@ def test_the_operator_reads_why_by_request_id(run: Run) -> None:
     request.headers = type(request.headers)([*request.headers.raw, trace, (b"x-request-id", b"abc")])
     run(make_guard(journal=journal).admit(request))
     [event] = journal.events
-    assert event._replace(digest="") == Event(
+    assert event._replace(digest="", policy="") == Event(
         "refused", NOW, request.id, True, 403, "scope.missing", "POST", "/v1/orders", "POST /v1/orders", "order",
         "reader", "reader", "tg1", "", "127.0.0.1", "abc", trace[1].decode(),
     )  # fmt: skip
@@ -669,6 +672,230 @@ def test_a_denial_code_of_ones_own_is_registered_once() -> None:
     assert Denial(code).status == 418
     with pytest.raises(ConfigError, match="registered already"):
         register("test_guard.own", status=419, text="No.", hint="None.")
+
+
+# ---------------------------------------------------------------------------------------------- adopting a new plan
+
+
+NARROW: Mapping[str, Any] = {"GET /v1/orders": "orders:read", "POST /v1/orders": "funds:withdraw"}
+
+
+def test_another_plan_decides_from_the_next_request_on(run: Run) -> None:
+    guard, keys = make_guard(), make_keys()
+    before = guard.policy_mark
+    assert code_of(run(guard.admit(order()))) == "granted"
+    checks, operations, policy = make_checks(keys), Operations(NARROW), Policy(body_bytes=1_000)
+    guard.adopt(checks, operations=operations, policy=policy)
+    assert code_of(run(guard.admit(order()))) == "scope.missing"
+    assert code_of(run(guard.admit(sign(TRADER, "DELETE", b"/v1/orders/7")))) == "guard.unmapped"
+    assert (guard.checks, guard.operations, guard.policy) == (tuple(checks), operations, policy)
+    assert guard.policy_mark != before
+    assert guard.challenge == 'TG1 realm="api", Binance realm="api"'
+
+
+def test_what_was_used_before_stays_used(run: Run) -> None:
+    guard = make_guard()
+    assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "granted"
+    guard.adopt(make_checks(), operations=Operations(OPERATIONS), policy=Policy())
+    assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "replay.seen"
+
+
+def test_a_request_in_flight_is_decided_and_recorded_by_the_plan_it_began_with(run: Run) -> None:
+    """Adopted in its middle: the new plan would refuse it, and lacks the check that has not run yet."""
+    journal, ran = MemoryJournal(), list[str]()
+
+    class Adopts:
+        async def __call__(self, _request: Request, /) -> Denial | None:
+            guard.adopt(make_checks(), operations=Operations({"GET /v1/time": {"lane": "public"}}), policy=Policy())
+            return None
+
+    class Later:
+        async def __call__(self, _request: Request, /) -> Denial | None:
+            ran.append("later")
+            return None
+
+    guard = make_guard([*make_checks(), Adopts(), Later()], journal=journal)
+    old = guard.policy_mark
+    request = order()
+    assert code_of(run(guard.admit(request))) == "granted"
+    assert ran == ["later"]
+    assert guard.policy_mark != old
+    guard.finish(request, 200)
+    assert [(event.kind, event.policy) for event in journal.events] == [("intent", old), ("outcome", old)]
+    assert code_of(run(guard.admit(order()))) == "guard.unmapped"
+    assert journal.events[-1].policy == guard.policy_mark
+
+
+def bad_plans() -> dict[str, dict[str, Any]]:
+    class Remote(MemoryKeys):
+        colour = "blocking"
+
+    good: dict[str, Any] = {"checks": make_checks(), "operations": Operations(OPERATIONS), "policy": Policy()}
+    return {
+        "no proof": {**good, "checks": []},
+        "no replay": {**good, "checks": make_checks()[:-1]},
+        "an unknown scope": {**good, "operations": Operations({"GET /x": "no:such"})},
+        "keys that cannot wait here": {**good, "checks": make_checks(Remote())},
+    }
+
+
+@pytest.mark.parametrize("name", bad_plans())
+def test_a_bad_plan_is_refused_and_the_old_one_stays(run: Run, name: str) -> None:
+    guard = make_guard(runtime=Loop())
+    before = (guard.checks, guard.operations, guard.policy, guard.policy_mark, guard.challenge)
+    parts = bad_plans()[name]
+    with pytest.raises(ConfigError):
+        guard.adopt(parts["checks"], operations=parts["operations"], policy=parts["policy"])
+    assert (guard.checks, guard.operations, guard.policy, guard.policy_mark, guard.challenge) == before
+    at = guard.runtime.now()
+    assert code_of(asyncio.run(guard.admit(order(at=at, arrived=at)))) == "granted"
+
+
+def test_what_the_host_cannot_route_is_not_adopted() -> None:
+    def serves(operations: Operations) -> None:
+        if operations.match("GET", "/v1/more") is not None:
+            raise ConfigError("no route for GET /v1/more")
+
+    guard = make_guard()
+    guard.bind(StillClock(), serves)
+    before = guard.policy_mark
+    more = Operations({**OPERATIONS, "GET /v1/more": "orders:read"})
+    with pytest.raises(ConfigError, match="no route for GET /v1/more"):
+        guard.adopt(make_checks(), operations=more, policy=Policy())
+    assert guard.policy_mark == before
+    with pytest.raises(ConfigError, match="no route"):
+        make_guard(operations=more, runtime=None).bind(StillClock(), serves)
+
+
+def test_checks_left_out_by_name_stay_left_out() -> None:
+    guard = make_guard(make_checks()[:-1], without=("replay",))
+    guard.adopt(make_checks()[:-1], operations=Operations(OPERATIONS), policy=Policy())
+    with pytest.raises(ConfigError, match="in the list and in without"):
+        guard.adopt(make_checks(), operations=Operations(OPERATIONS), policy=Policy())
+
+
+def test_new_limits_hold_from_the_next_request_on(run: Run) -> None:
+    guard = make_guard()
+    guard.adopt(make_checks(), operations=Operations(OPERATIONS), policy=Policy(target_bytes=20))
+    assert code_of(run(guard.admit(sign(TRADER, "GET", b"/v1/orders?and=more")))) == "granted"
+    assert code_of(run(guard.admit(sign(TRADER, "GET", b"/v1/orders?and=more++")))) == "frame.target"
+
+
+def test_a_grant_of_the_old_plan_is_looked_at_again_by_the_new_one(run: Run) -> None:
+    keys = make_keys()
+    guard = make_guard(make_checks(keys))
+    grant = run(guard.admit(order()))
+    assert isinstance(grant, Grant)
+    guard.adopt(make_checks(keys), operations=Operations(OPERATIONS), policy=Policy())
+    assert grant.recheck() is None
+    record = run(keys.find("trader"))
+    keys.put_now(replace(record, state="revoked", version=2))
+    denial = grant.recheck()
+    assert denial is not None
+    assert denial.code == "signature.revoked"
+
+
+@pytest.mark.parametrize("outcome", ["granted", "refused", "unproven", "fault", "cancelled"])
+def test_the_policy_stands_in_every_event(outcome: str, run: Run) -> None:
+    journal = MemoryJournal()
+    checks = [*make_checks(), Breaks()] if outcome == "fault" else make_checks()
+    guard = make_guard(checks, journal=journal)
+    request = order({"refused": READER, "unproven": WRONG}.get(outcome, TRADER))
+    run(guard.admit(request))
+    guard.finish(request, 200)
+    assert journal.events
+    assert {event.policy for event in journal.events} == {guard.policy_mark}
+
+
+# ---------------------------------------------------------------------------------------------- closing
+
+
+def test_closing_writes_out_the_journal_and_lets_go_of_state_and_keys() -> None:
+    closed: list[str] = []
+
+    class Flushes(MemoryJournal):
+        def flush(self) -> None:
+            closed.append("flush")
+
+    class State(Memory):
+        def close(self) -> None:
+            closed.append("state")
+
+    class Keys(MemoryKeys):
+        def close(self) -> None:
+            closed.append("keys")
+
+    guard = make_guard(make_checks(Keys()), state=State(since=1), journal=Flushes())
+    guard.close()
+    assert closed == ["flush", "state", "keys"]
+    make_guard(make_checks(MemoryKeys())).close()  # what holds nothing has nothing to close
+
+
+# ---------------------------------------------------------------------------------------------- a key that changes
+
+
+def checks_over(keys: CachedKeys) -> list[object]:
+    """The usual list over a node's own view of the keys."""
+    return [Source(), Signature(keys), Freshness(), Scope(), Replay()]
+
+
+async def change(keys: MemoryKeys | CachedKeys, state: KeyState, shared: Memory) -> None:
+    """What an issuer does elsewhere: the number first, then the record."""
+    record = await keys.find("trader")
+    assert record is not None
+    await shared.lift(key_number("trader"), record.version)
+    await keys.put([replace(record, state=state, version=record.version + 1)])
+
+
+def test_a_revocation_that_this_node_has_not_heard_of_rides_in_the_commit(run: Run) -> None:
+    """Two nodes over one store and one state: the other one revokes; this one's view is a moment old."""
+    store, shared, now = make_keys(), Memory(since=1), [10**12]
+    here, there = (CachedKeys(store, clock=lambda: now[0]) for _ in range(2))
+    journal = MemoryJournal()
+    guard = make_guard(checks_over(here), state=shared, journal=journal)
+    assert code_of(run(guard.admit(order()))) == "granted"
+    run(change(there, "revoked", shared))
+    journal.events.clear()
+    denial = run(guard.admit(order()))
+    assert (denial.code, denial.status, denial.executed, denial.retry_after) == ("signature.superseded", 503, False, 1)
+    assert [event.kind for event in journal.events] == ["refused"]  # no intent: it was not handed on
+    assert code_of(run(guard.admit(order()))) == "signature.unusable"  # and by the next request it knows
+
+
+def test_a_key_that_was_changed_and_still_verifies_is_used_again_by_the_next_request(run: Run) -> None:
+    store, shared, now = make_keys(), Memory(since=1), [10**12]
+    here, there = (CachedKeys(store, clock=lambda: now[0]) for _ in range(2))
+    guard = make_guard(checks_over(here), state=shared)
+    assert code_of(run(guard.admit(order()))) == "granted"
+    run(change(there, "retiring", shared))
+    assert [code_of(run(guard.admit(order()))) for _ in range(2)] == ["signature.superseded", "granted"]
+
+
+def test_a_superseded_message_is_used_up(run: Run) -> None:
+    keys, shared = make_keys(), Memory(since=1)
+    guard = make_guard(make_checks(keys), state=shared)
+    run(shared.lift(key_number("trader"), 1))
+    assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "signature.superseded"
+    run(keys.put([replace(run(keys.find("trader")), version=2)]))
+    assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "replay.seen"
+    assert code_of(run(guard.admit(order()))) == "granted"
+
+
+def test_a_judges_denial_is_not_hidden_by_a_superseded_key(run: Run) -> None:
+    shared = Memory(since=1)
+    guard = make_guard(state=shared)
+    run(shared.lift(key_number("reader"), 1))
+    assert code_of(run(guard.admit(order(READER)))) == "scope.missing"
+
+
+def test_the_scopes_of_a_key_are_those_of_its_roles(run: Run) -> None:
+    policy = Policy(roles={"desk": ["orders:write"]})
+    record = KeyRecord(
+        id="trader", dialect="tg1", material=Hmac(SECRET), scopes=(), roles=["desk"], granted=policy.scopes_of(["desk"])
+    )
+    guard = make_guard(make_checks(MemoryKeys([record])), policy=policy)
+    assert code_of(run(guard.admit(order()))) == "granted"
+    assert code_of(run(guard.admit(sign(TRADER)))) == "scope.missing"
 
 
 # ---------------------------------------------------------------------------------------------- honest traffic

@@ -447,3 +447,49 @@ def test_the_vocabulary_is_the_shared_one_and_what_the_policy_declares() -> None
 def test_the_vocabulary_is_the_same_each_time_it_is_asked() -> None:
     policy = Policy(scopes=(name for name in ["orders:write:algo"]))
     assert policy.vocabulary == policy.vocabulary
+
+
+# roles and tiers
+
+
+def test_a_role_is_a_named_set_of_scopes() -> None:
+    policy = Policy(scopes=["algo:run"], roles={"desk": (n for n in [READ, WRITE]), "bot": ["algo:run"], "none": []})
+    assert policy.roles == {"desk": {READ, WRITE}, "bot": {"algo:run"}, "none": frozenset()}
+    assert policy.scopes_of(["desk", "bot"]) == {READ, WRITE, "algo:run"}
+    assert policy.scopes_of([]) == frozenset()
+
+
+def test_a_role_that_there_is_not_gives_nothing() -> None:
+    assert Policy(roles={"desk": [READ]}).scopes_of(["boss", "Desk", "desk"]) == {READ}
+
+
+def test_a_role_cannot_be_changed_afterwards() -> None:
+    given = {"desk": [READ]}
+    policy = Policy(roles=given)
+    given["desk"].append("keys:admin")
+    assert policy.scopes_of(["desk"]) == {READ}
+    with pytest.raises(TypeError):
+        policy.roles["desk"] = frozenset({"keys:admin"})  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "why"),
+    [
+        (["no:such"], "role 'desk': unknown scope 'no:such'"),
+        ("orders:read", "role 'desk': scopes is a collection of names"),
+        ([READ, "funds:withdraw"], "role 'desk': funds:withdraw is given to keys by name, never by a role"),
+        (["keys:admin"], "role 'desk': keys:admin is given to keys by name, never by a role"),
+        (["keys:*"], "role 'desk': keys:admin is given to keys by name, never by a role"),
+        (["keys:admin:own"], "role 'desk': keys:admin is given to keys by name, never by a role"),
+        (["funds:withdraw:fast"], "role 'desk': funds:withdraw is given to keys by name, never by a role"),
+    ],
+)
+def test_a_role_that_may_not_be_is_refused(scopes: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        Policy(scopes=["keys:*", "keys:admin:own", "funds:withdraw:fast"], roles={"desk": scopes})
+
+
+def test_tiers_are_names() -> None:
+    assert Policy(tiers=(name for name in ["gold", "silver"])).tiers == {"gold", "silver"}
+    with pytest.raises(ConfigError, match="policy: tiers is a collection of names, not the text 'gold'"):
+        Policy(tiers="gold")

@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
-from itertools import pairwise
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import count, pairwise
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradeguard.backends.memory import Memory
-from tradeguard.core.conditions import Below, Condition, Model, Once, Outcome, Seen
+from tradeguard.backends.sqlite import SQLiteState
+from tradeguard.core.conditions import Advance, Below, Condition, Limit, Model, Once, Outcome, Quota, Seen
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.ports import State
@@ -26,11 +29,35 @@ class Bounded(State, Protocol):
 Make = Callable[..., Bounded]
 
 
-def make_memory(**limits: int) -> Bounded:
+def make_memory(**limits: Any) -> Bounded:
     return Memory(since=1, **limits)
 
 
-BACKENDS: dict[str, Make] = {"memory": make_memory}
+FOLDER: list[Path] = []
+OPEN: deque[SQLiteState] = deque()
+NUMBER = count()
+
+
+def make_sqlite(**limits: Any) -> Bounded:
+    state = SQLiteState(FOLDER[0] / f"{next(NUMBER)}.db", busy=10, **limits)
+    OPEN.append(state)
+    if len(OPEN) > 10:
+        OPEN.popleft().close()
+    return state
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where files are made; all are closed at the end."""
+    FOLDER.append(tmp_path_factory.mktemp("state"))
+    yield
+    for state in OPEN:
+        state.close()
+    OPEN.clear()
+    FOLDER.clear()
+
+
+BACKENDS: dict[str, Make] = {"memory": make_memory, "sqlite": make_sqlite}
 each_backend = pytest.mark.parametrize("make", BACKENDS.values(), ids=BACKENDS)
 
 
@@ -69,19 +96,32 @@ class Write(NamedTuple):
     until: int | None
 
 
+class Lift(NamedTuple):
+    """One step of a trace: a number is stored unless a higher one is."""
+
+    key: str
+    value: int
+
+
 TIMES = st.integers(0, 30)
 NAMES = st.sampled_from(["halt", "ban", "epoch"])
+VALUES = st.sampled_from([255, 256, 2**63 - 1, 2**63, 2**64, 2**127, 2**128 - 1])
 ONCE = st.builds(Once, st.tuples(st.sampled_from(["ann", "bob"]), st.sampled_from([b"1", b"2", b"3"])), TIMES)
+OWNERS = st.sampled_from(["ann", "bob"])
+ADVANCE = st.builds(
+    Advance, st.tuples(OWNERS, st.sampled_from([b"1", b"2"])), st.integers(0, 6) | VALUES, st.integers(1, 3)
+)
 BELOW = st.builds(Below, st.lists(NAMES, max_size=3).map(tuple), st.integers(-1, 3))
 COMMITS = st.builds(
     Commit,
-    st.lists(ONCE | BELOW, max_size=4).map(tuple),
+    st.lists(ONCE | ADVANCE | BELOW, max_size=4).map(tuple),
     TIMES,
     st.none() | st.tuples(st.booleans(), st.integers(-2, 1)),
     st.booleans(),
     st.booleans(),
 )
-TRACES = st.lists(COMMITS | st.builds(Write, NAMES, st.integers(-1, 3), st.none() | TIMES), max_size=25)
+WRITES = st.builds(Write, NAMES, st.integers(-1, 3), st.none() | TIMES) | st.builds(Lift, NAMES, st.integers(-1, 3))
+TRACES = st.lists(COMMITS | WRITES, max_size=25)
 
 
 def seen_by(commit: Commit, epoch: str, version: int) -> Seen | None:
@@ -97,17 +137,20 @@ def apart_from_epoch(outcome: Outcome) -> Outcome:
 
 
 def twice_in_one(commit: Commit) -> bool:
-    keys = [condition.key for condition in commit.conditions if isinstance(condition, Once)]
+    keys = [(type(c), c.key) for c in commit.conditions if isinstance(c, (Once, Advance))]
     return len(keys) != len(set(keys))
 
 
-def replay(make: Make, trace: list[Commit | Write]) -> None:
+def replay(make: Make, trace: list[Commit | Write | Lift]) -> None:
     """Run a trace on a store and on the model, and hold them against each other step by step."""
     state, model = make(), Model()
     epoch = settle(state, at=0).epoch
     for number, step in enumerate(trace):
         if isinstance(step, Write):
             assert drive(state.set(*step)) == model.set(*step)
+            continue
+        if isinstance(step, Lift):
+            assert drive(state.lift(*step)) == model.lift(*step)
             continue
         conditions, at, _, denied, reserve = step
         id = f"request {number}"
@@ -121,7 +164,7 @@ def replay(make: Make, trace: list[Commit | Write]) -> None:
 @each_backend
 @settings(max_examples=200, deadline=None)
 @given(trace=TRACES.filter(lambda trace: not any(isinstance(step, Commit) and twice_in_one(step) for step in trace)))
-def test_any_trace_means_what_the_model_says(make: Make, trace: list[Commit | Write]) -> None:
+def test_any_trace_means_what_the_model_says(make: Make, trace: list[Commit | Write | Lift]) -> None:
     replay(make, trace)
 
 
@@ -133,6 +176,14 @@ def test_one_message_twice_in_one_commit_means_what_the_model_says(make: Make, u
 
 
 @each_backend
+@pytest.mark.parametrize("value", [5, 6])
+def test_one_counter_twice_in_one_commit_means_what_the_model_says(make: Make, value: int) -> None:
+    both = Commit((Advance(nonce(1), 5, 2), Advance(nonce(1), value, 2)), 100, None, denied=False, reserve=False)
+    later = [both._replace(conditions=(Advance(nonce(1), value, 2),)) for value in (4, 5, 6, 7, 6)]
+    replay(make, [both, *later])
+
+
+@each_backend
 def test_the_first_user_is_named_also_behind_a_message_that_is_too_late(make: Make) -> None:
     state = make()
     settle(state, Once(nonce(1), 200), id="first")
@@ -141,7 +192,33 @@ def test_the_first_user_is_named_also_behind_a_message_that_is_too_late(make: Ma
 
 @each_backend
 def test_the_kinds_it_says_it_supports_are_settled(make: Make) -> None:
-    assert make().supports >= {Once, Below}
+    assert make().supports >= {Once, Advance, Below}
+
+
+@each_backend
+def test_a_kind_it_does_not_support_is_an_error_and_nothing_takes_effect(make: Make) -> None:
+    state = make()
+    with pytest.raises(TypeError, match=f"{type(state).__name__} cannot settle Quota"):
+        settle(state, Once(nonce(1), 200), Quota("q", (Limit(1, 1),), 1))
+    assert len(state) == 0
+
+
+@each_backend
+@pytest.mark.parametrize(("value", "width"), [(-1, 1), (2**128, 1), (5, 0)])
+def test_a_value_that_no_counter_has_is_an_error_and_nothing_takes_effect(make: Make, value: int, width: int) -> None:
+    state = make()
+    with pytest.raises(ValueError, match="Advance takes values from 0 to"):
+        settle(state, Once(nonce(1), 200), Advance(nonce(1), value, width))
+    assert len(state) == 0
+
+
+@each_backend
+def test_a_time_beyond_all_calendars_is_remembered_for_good(make: Make) -> None:
+    state = make()
+    assert not settle(state, Once(nonce(1), 2**70)).failed
+    assert settle(state, Once(nonce(1), 2**70), at=2**62).failed
+    drive(state.set("ban", 1, 2**70))
+    assert settle(state, Below(("ban",), 1), at=2**62).failed
 
 
 @each_backend
@@ -177,6 +254,18 @@ def test_a_number_stops_what_is_not_above_it_until_its_time(make: Make) -> None:
     assert settle(state, below, Once(nonce(1), 300)).failed == (Once(nonce(1), 300), below)
     assert settle(state, Below(("halt:acme",), 3)).failed == ()
     assert settle(state, below, at=200).failed == ()
+
+
+@each_backend
+def test_a_lifted_number_never_falls_while_it_stands(make: Make) -> None:
+    state = make()
+    assert [drive(state.lift("key", value)) for value in (2, 5, 3)] == [1, 2, 3]
+    assert settle(state, Below(("key",), 5)).failed
+    assert not settle(state, Below(("key",), 6)).failed
+    drive(state.set("key", 9, 200))
+    settle(state, Once(nonce(1), 500), at=200)
+    drive(state.lift("key", 4))  # the nine has expired
+    assert not settle(state, Below(("key",), 5), at=200).failed
 
 
 # exact, whoever races
@@ -262,6 +351,33 @@ def test_the_last_tenth_is_for_those_who_have_a_reserve(make: Make) -> None:
     assert settle(state, Once(nonce(1, "last"), 200), reserve=True).full
 
 
+def advance(state: State, amount: int, *, owner: str = "trader", **other: Any) -> int:
+    """Begin so many counters; return how many were accepted."""
+    return sum(not settle(state, Advance(nonce(n, owner), 1), **other).failed for n in range(amount))
+
+
+@each_backend
+def test_counters_have_room_of_their_own_and_a_share_and_a_reserve(make: Make) -> None:
+    state = make(capacity=100, per_key=50)
+    fill(state, 45)
+    assert advance(state, 60) == 45
+    assert advance(state, 60, owner="other") == 45
+    assert advance(state, 60, owner="third", reserve=True) == 10
+    late = settle(state, Advance(nonce(1, "fourth"), 1), reserve=True)
+    assert (late.failed, late.full) == ((Advance(nonce(1, "fourth"), 1),), True)
+
+
+@each_backend
+def test_a_full_table_of_counters_forgets_none_and_lets_them_go_on(make: Make) -> None:
+    state = make(capacity=100, per_key=100)
+    advance(state, 90)
+    advance(state, 500, owner="flood")
+    for number in range(90):
+        old = settle(state, Advance(nonce(number), 1))
+        assert (bool(old.failed), old.full) == (True, False)
+        assert not settle(state, Advance(nonce(number), 2)).failed
+
+
 @each_backend
 def test_one_key_has_its_share_and_leaves_the_rest_to_others(make: Make) -> None:
     state = make(capacity=1000, per_key=20)
@@ -330,6 +446,23 @@ def test_a_time_that_has_passed_by_the_highest_clock_seen_is_a_refusal(make: Mak
     state = make()
     settle(state, at=1000)
     assert settle(state, Once(nonce(1), 999), at=100).failed
+
+
+@each_backend
+def test_of_eight_threads_with_one_value_exactly_one_wins(make: Make) -> None:
+    state, start = make(), threading.Barrier(8)
+    wins: list[int] = []
+
+    def use() -> None:
+        start.wait()
+        wins.extend(value for value in range(50) if not settle(state, Advance(nonce(1), value, 100)).failed)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(wins) == list(range(50))
 
 
 @each_backend

@@ -12,11 +12,13 @@ from aiohttp import ClientPayloadError, StreamReader, web
 from aiohttp.typedefs import Handler, Middleware
 
 from tradeguard.adapters.answer import refuse, response_fields
+from tradeguard.adapters.given import Config, open_guard
 from tradeguard.core.body import LARGE, SHORT
 from tradeguard.core.decision import Denial, Grant, Refused
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.frame import quote_path
 from tradeguard.core.guard import Guard
+from tradeguard.core.policy import Operations
 from tradeguard.core.request import Headers, Peer, Request, peer_at
 from tradeguard.core.runtime import Loop, request_id
 
@@ -24,18 +26,18 @@ GRANT: Final = web.RequestKey("tradeguard", Grant)
 """Where the handler finds its grant: `request[GRANT]`."""
 
 
-def aiohttp_middleware(guard: Guard | Callable[[], Guard]) -> Middleware:
+def aiohttp_middleware(given: Guard | Callable[[], Guard] | Config) -> Middleware:
     """Return the middleware that guards an application; it belongs first in `web.Application(middlewares=[...])`.
 
     Args:
-        guard: the guard, or a function that builds it.
+        given: the guard, a function that builds it, or the configuration file to build it from; True for the one that
+            is found (TRADEGUARD_CONFIG, else ./tradeguard.toml).
 
     Raises:
         ConfigError: at once, so that a wrong configuration stops the server.
     """
-    guard = guard if isinstance(guard, Guard) else guard()
-    guard.bind(Loop())
-    _check_rows(guard)
+    guard = open_guard(given) if isinstance(given, Guard) or callable(given) else open_guard(config=given)
+    guard.bind(Loop(), _check_rows)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -44,9 +46,9 @@ def aiohttp_middleware(guard: Guard | Callable[[], Guard]) -> Middleware:
     return middleware
 
 
-def _check_rows(guard: Guard) -> None:
+def _check_rows(operations: Operations) -> None:
     """Refuse rows whose route aiohttp cannot match: beside a parameter it compares encoded with decoded text."""
-    for operation in guard.operations.all:
+    for operation in operations.all:
         path = operation.id.partition(" ")[2]
         plain = path.replace("{", "").replace("}", "")
         if ("{" in path or "*" in path) and quote_path(plain) != plain.encode():

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from tradeguard.adapters.answer import UNCONFIGURED, refuse, response_fields
+from tradeguard.adapters.given import Config, open_guard
 from tradeguard.core.body import SHORT
 from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.frame import quote_path
@@ -40,11 +41,15 @@ class ASGI:
     Args:
         app: the application.
         guard: the guard, or a function that builds it.
+        config: instead of a guard, the configuration file to build it from; True for the one that is found
+            (TRADEGUARD_CONFIG, else ./tradeguard.toml).
     """
 
-    def __init__(self, app: App, guard: Guard | Callable[[], Guard]) -> None:
+    def __init__(
+        self, app: App, guard: Guard | Callable[[], Guard] | None = None, *, config: Config | None = None
+    ) -> None:
         self.app = app
-        self._source = guard
+        self._given = guard, config
         self._guard: Guard | None = None
         self._failure: Exception | None = None
 
@@ -108,7 +113,7 @@ class ASGI:
 
         async def watch(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown") and self._guard is not None:
-                self._guard.journal.flush()
+                self._guard.close()
             await send(message)
 
         await self.app(scope, receive, watch)
@@ -117,7 +122,7 @@ class ASGI:
         """Build and bind the guard, once; keep why it cannot be."""
         if self._failure is None and self._guard is None:
             try:
-                guard = self._source if isinstance(self._source, Guard) else self._source()
+                guard = open_guard(*self._given)
                 guard.bind(Loop())
                 self._guard = guard
             except Exception as error:

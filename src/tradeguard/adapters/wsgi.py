@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from tradeguard.adapters.answer import phrase, refuse, response_fields
+from tradeguard.adapters.given import Config, open_guard
 from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.drive import drive
 from tradeguard.core.frame import LENGTH, quote_path
@@ -38,14 +39,18 @@ class WSGI:
     Args:
         app: the application.
         guard: the guard, or a function that builds it.
+        config: instead of a guard, the configuration file to build it from; True for the one that is found
+            (TRADEGUARD_CONFIG, else ./tradeguard.toml).
 
     Raises:
         ConfigError: while it is built, so that a wrong configuration stops the server.
     """
 
-    def __init__(self, app: App, guard: Guard | Callable[[], Guard]) -> None:
+    def __init__(
+        self, app: App, guard: Guard | Callable[[], Guard] | None = None, *, config: Config | None = None
+    ) -> None:
         self.app = app
-        self.guard = guard if isinstance(guard, Guard) else guard()
+        self.guard = open_guard(guard, config)
         self.guard.bind(Threads())
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

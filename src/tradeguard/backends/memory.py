@@ -1,53 +1,76 @@
 """Memory: state, keys, table and journal inside this process. Exact for threads and tasks, bounded, gone at its end.
 
 Guarantee: within one process a message is accepted once. A restart forgets, so the guard refuses what was signed before
-the start (the barrier). Two processes do not know of each other: do not run several workers on it.
+the start (the barrier). Two processes do not know of each other: give `Memory` a lock, so that only one answers.
 """
 
 import heapq
+import os
 import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Final
 
-from tradeguard.core.conditions import NO_USAGE, Below, Condition, Once, Outcome, Seen, by_rank
+from tradeguard.backends.fork import Fence
+from tradeguard.backends.lock import Lock
+from tradeguard.backends.room import Room, check_conditions
+from tradeguard.core.conditions import NO_USAGE, Advance, Below, Condition, Once, Outcome, Seen, by_rank
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.event import WRITTEN, Event, Written
-from tradeguard.core.key import KeyRecord
+from tradeguard.core.key import Changes, KeyRecord, Mark, Material, check_next
 from tradeguard.core.ports import Colour
 from tradeguard.core.principal import SCOPES, Scope, check_scopes
 
 _PURGE: Final = 64  # expired nonces dropped per commit: bounded work, and faster than they come
+_Key = tuple[str, bytes]
 _SAMPLE: Final = 8  # entries compared for an eviction
 
 
 class Memory:
-    """State in memory. It settles `Once` and `Below`.
+    """State in memory. It settles `Once`, `Advance` and `Below`.
 
     Args:
-        capacity: most live nonces; 256 bytes each, about. The last tenth is kept for the cancel lane.
-        per_key: most live nonces of one key. The last tenth is kept for the cancel lane.
+        capacity: most live nonces; 256 bytes each, about. The last tenth is kept for the cancel lane. As many keys may
+            have advancing values, which live for ever.
+        per_key: most of either for one key. The last tenth is kept for the cancel lane.
         since: from when on it remembers, ns UTC; now by default.
+        lock: a file that this process holds as long as it answers from this memory: a second process waits 2 s for it,
+            as in a graceful reload. After a fork it belongs to whoever commits first, and the other one is refused.
+
+    Raises:
+        ConfigError: the numbers leave no room, or another process holds the lock; the text says which.
     """
 
     colour: Colour = "instant"
-    supports: frozenset[type] = frozenset({Once, Below})
+    supports: frozenset[type] = frozenset({Once, Advance, Below})
 
-    def __init__(self, *, capacity: int = 1_000_000, per_key: int = 100_000, since: int | None = None) -> None:
-        if not 10 <= per_key <= capacity:
-            raise ConfigError(
-                "Memory: capacity and per_key are numbers of nonces, at least 10, per_key not above capacity"
-            )
-        self.since = time.time_ns() if since is None else since
+    def __init__(
+        self,
+        *,
+        capacity: int = 1_000_000,
+        per_key: int = 100_000,
+        since: int | None = None,
+        lock: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._room = Room(capacity, per_key)
+        self._since = time.time_ns() if since is None else since
         self._epoch, self._version, self._time = secrets.token_hex(8), 0, 0
-        self._capacity, self._per_key, self._lock = capacity, per_key, threading.Lock()
-        self._once: dict[tuple[str, bytes], tuple[int, str]] = {}
-        self._expiry: list[tuple[int, tuple[str, bytes]]] = []
+        self._once: dict[_Key, tuple[int, str]] = {}
+        self._expiry: list[tuple[int, _Key]] = []
         self._held: dict[str, int] = {}
+        self._tops: dict[_Key, list[int]] = {}
+        self._advancing: dict[str, int] = {}
         self._numbers: dict[str, tuple[int, int | None]] = {}
+        self._file = None if lock is None else Lock(lock)
+        self._fence = Fence(self._let_go)
+
+    @property
+    def since(self) -> int:
+        """From when on it remembers, ns UTC."""
+        return self._since if self._file is None else max(self._since, self._file.since)
 
     async def commit(
         self,
@@ -59,39 +82,73 @@ class Memory:
         reserve: bool = False,
     ) -> Outcome:
         """Settle the conditions in one step; see `tradeguard.core.conditions`."""
-        with self._lock:
+        conditions = tuple(conditions)
+        check_conditions(conditions, self, self.supports)
+        with self._fence.lock:
+            if self._file is not None:
+                self._file.claim()
             now = self._time = max(self._time, at)
             if seen is not None and (seen[0] != self._epoch or seen[1] > self._version):
                 return Outcome((), now, self._epoch, self._version, behind=True)
             self._purge(now)
-            conditions = tuple(conditions)
             failed = [condition for condition in conditions if not self._holds(condition, now, reserve)]
             outcome = self._explain(failed, now) if failed else Outcome((), now, self._epoch, self._version)
             for condition in conditions:
-                if isinstance(condition, Once) and condition not in failed:
-                    self._remember(condition, request_id)
+                if condition not in failed:
+                    self._take(condition, request_id)
             return outcome
 
     async def set(self, key: str, value: int, until: int | None = None) -> int:
         """Store a number for `Below`, until a time (ns UTC) or for good; return the new version."""
-        with self._lock:
-            self._numbers[key] = (value, until)
-            self._version += 1
-            return self._version
+        with self._fence.lock:
+            return self._store(key, value, until)
+
+    async def lift(self, key: str, value: int) -> int:
+        """Store a number for `Below`, for good, unless a higher one is stored; return the new version."""
+        with self._fence.lock:
+            known, until = self._numbers.get(key, (value, None))
+            living = until is None or until > self._time
+            return self._store(key, max(value, known) if living else value, None)
+
+    def close(self) -> None:
+        """Let go of the lock, if there is one; the next use takes it again."""
+        with self._fence.lock:
+            self._let_go()
 
     def __len__(self) -> int:
         """Return how many nonces are held."""
         return len(self._once)
 
+    def _store(self, key: str, value: int, until: int | None) -> int:
+        if self._file is not None:
+            self._file.claim()
+        self._numbers[key] = (value, until)
+        self._version += 1
+        return self._version
+
     def _holds(self, condition: Condition, now: int, reserve: bool) -> bool:
         if isinstance(condition, Once):
             known = self._once.get(condition.key)
-            if known is None:
-                return condition.until > now and not self._is_full(condition.key[0], reserve)
-            return condition.until > now and known[0] <= now
-        if isinstance(condition, Below):
-            return all(self._number(key, now) < condition.value for key in condition.keys)
-        raise TypeError(f"Memory cannot settle {type(condition).__name__}")
+            if known is not None:
+                return condition.until > now and known[0] <= now
+            return condition.until > now and self._has_room(self._once, self._held, condition.key, reserve)
+        if isinstance(condition, Advance):
+            top = self._tops.get(condition.key)
+            if top is None:
+                return self._has_room(self._tops, self._advancing, condition.key, reserve)
+            return condition.value not in top and (len(top) < condition.width or condition.value > top[0])
+        assert isinstance(condition, Below)  # `check_conditions` knows no other
+        return all(self._number(key, now) < condition.value for key in condition.keys)
+
+    def _take(self, condition: Condition, request_id: str) -> None:
+        """Let a condition that holds take effect."""
+        if isinstance(condition, Once):
+            self._remember(condition, request_id)
+        elif isinstance(condition, Advance):
+            key, value, width = condition
+            if key not in self._tops:
+                self._advancing[key[0]] = self._advancing.get(key[0], 0) + 1
+            self._tops[key] = sorted([*self._tops.get(key, ()), value])[-width:]
 
     def _remember(self, once: Once, request_id: str) -> None:
         key, until = once
@@ -100,14 +157,11 @@ class Memory:
         self._once[key] = (until, request_id)
         heapq.heappush(self._expiry, (until, key))
 
-    def _is_full(self, owner: str, reserve: bool) -> bool:
-        room, share = self._capacity, self._per_key
-        if not reserve:
-            room, share = room - room // 10, share - share // 10
-        return len(self._once) >= room or self._held.get(owner, 0) >= share
+    def _has_room(self, entries: Sized, owned: Mapping[str, int], key: _Key, reserve: bool) -> bool:
+        return self._room.has(len(entries), owned.get(key[0], 0), reserve)
 
     def _explain(self, failed: list[Condition], now: int) -> Outcome:
-        """Say why conditions failed: a `Once` that was neither seen nor expired found no room."""
+        """Say why conditions failed: what was neither seen nor late nor below found no room."""
         first: str | None = None
         full = False
         for condition in failed:
@@ -117,6 +171,8 @@ class Memory:
                     first = first or user
                 else:
                     full = full or condition.until > now
+            elif isinstance(condition, Advance):
+                full = full or condition.key not in self._tops
         return Outcome(by_rank(failed), now, self._epoch, self._version, NO_USAGE, first, False, full)
 
     def _purge(self, now: int) -> None:
@@ -134,6 +190,10 @@ class Memory:
     def _number(self, key: str, now: int) -> int:
         value, until = self._numbers.get(key, (0, None))
         return 0 if until is not None and until <= now else value
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            self._file.release()
 
 
 class MemoryTable:
@@ -212,7 +272,7 @@ class MemoryKeys:
         scopes: the names a key may hold: `Policy.vocabulary` where the policy declares more than the shared ones.
 
     Raises:
-        ConfigError: see `add`.
+        ConfigError: see `put`.
     """
 
     colour: Colour = "instant"
@@ -220,31 +280,75 @@ class MemoryKeys:
     def __init__(self, records: Iterable[KeyRecord] = (), *, scopes: frozenset[Scope] = SCOPES) -> None:
         self._records: dict[str, KeyRecord] = {}
         self._owners: dict[bytes, str] = {}
+        self._changed: list[str] = []
+        self._used: dict[str, int] = {}
         self._salt, self._lock, self._scopes = secrets.token_bytes(32), threading.Lock(), scopes
-        for record in records:
-            self.add(record)
+        self._epoch = secrets.token_hex(8)
+        self.put_now(*records)
 
     async def find(self, id: str, /) -> KeyRecord | None:
         """Return the record of a key id, or None."""
         return self._records.get(id)
 
-    def add(self, record: KeyRecord) -> None:
-        """Add a record.
+    async def put(self, records: Sequence[KeyRecord], /) -> None:
+        """Store new keys (version 1) and next versions of known ones: all of them, or none.
 
         Raises:
-            ConfigError: its id is taken, its secret belongs to another key, or it has a scope that nobody declared.
+            KeyConflict: an id or a secret is taken, or the version before is not the stored one.
+            ConfigError: a scope that nobody declared.
         """
-        check_scopes(record.principal.scopes, self._scopes, f"key {record.id}")
-        fingerprint = record.material.fingerprint(self._salt)
+        self.put_now(*records)
+
+    def put_now(self, *records: KeyRecord) -> None:
+        """Do what `put` does, without a loop."""
+        marks = [record.material.fingerprint(self._salt) for record in records]
         with self._lock:
-            if record.id in self._records:
-                raise ConfigError(f"key {record.id} exists; give the new one an id of its own")
-            owner = self._owners.setdefault(fingerprint, record.id)
-            if owner != record.id:
-                raise ConfigError(
-                    f"key {record.id} has the secret of key {owner}: what one signed, the other would accept"
-                )
-            self._records[record.id] = record
+            fresh: dict[bytes, str] = {}
+            batch: dict[str, KeyRecord] = {}
+            for record, mark in zip(records, marks, strict=True):
+                check_scopes(record.principal.scopes, self._scopes, f"key {record.id}")
+                stored = batch.get(record.id) or self._records.get(record.id)
+                check_next(record, stored, self._owners.get(mark, fresh.get(mark)))
+                fresh[mark], batch[record.id] = record.id, record
+            self._owners |= fresh
+            self._records |= batch
+            self._changed += [record.id for record in records]
+
+    async def list(self, after: str = "", limit: int = 1000) -> list[KeyRecord]:
+        """Return the next records by id, after one."""
+        return [self._records[id] for id in sorted(id for id in self._records if id > after)[:limit]]
+
+    async def holder(self, material: Material, /) -> str | None:
+        """Return the id of the key that has this material, or None."""
+        return self._owners.get(material.fingerprint(self._salt))
+
+    async def changes(self, mark: Mark | None, /) -> Changes:
+        """Tell what has changed since a mark; None asks for a first mark."""
+        latest = Mark(self._epoch, len(self._changed))
+        if mark is None or mark.epoch != self._epoch:
+            return Changes(latest, None)
+        return Changes(latest, tuple(dict.fromkeys(self._changed[mark.number : latest.number])))
+
+    async def touch(self, uses: Mapping[str, int], /) -> None:
+        """Keep when keys were last used, ns UTC."""
+        for id, at in uses.items():
+            self._used[id] = max(at, self._used.get(id, 0))
+
+    async def uses(self, ids: Sequence[str], /) -> Mapping[str, int]:
+        """Return when keys were last used, ns UTC."""
+        return {id: self._used[id] for id in ids if id in self._used}
+
+    def stands(self, id: str, at: int, /) -> bool:
+        """Tell whether a key verifies at a time, ns UTC."""
+        record = self._records.get(id)
+        return record is not None and record.usable(at)
+
+    def used(self, record: KeyRecord, at: int, /) -> None:
+        """Take note that a key was used."""
+        self._used[record.id] = at
+
+    def renew(self) -> None:
+        """Nothing here is older than it should be."""
 
 
 class MemoryJournal:

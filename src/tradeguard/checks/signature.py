@@ -1,13 +1,19 @@
-"""Proof: is this really from the key it names? The work depends on the bytes of the request alone."""
+"""Proof: is this really from the key it names? The work depends on the bytes of the request alone.
+
+It has a condition too: whoever changes a key raises the number `key:<id>` to the last version that is no longer valid,
+and the commit refuses what was proved with such a version: a revocation that this node has not heard of yet, or an old
+record that somebody brought back into the store.
+"""
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
+from tradeguard.core.conditions import Below, Condition, Outcome
 from tradeguard.core.credential import Claim, Credential
 from tradeguard.core.decision import Denial, Refused, register
 from tradeguard.core.errors import ConfigError
-from tradeguard.core.key import KeyRecord, Material
-from tradeguard.core.ports import Keys, Port
+from tradeguard.core.key import KeyRecord, Material, key_number
+from tradeguard.core.ports import Following, Keys, Port
 from tradeguard.core.principal import Principal
 from tradeguard.core.request import Request
 from tradeguard.signing.material import make_dummy
@@ -32,6 +38,19 @@ UNUSABLE = register(
 EXPIRED = register(
     "signature.expired", status=403, text="The key has expired.", hint="The key expired after the request was granted."
 )
+REVOKED = register(
+    "signature.revoked",
+    status=403,
+    text="The key is no longer valid.",
+    hint="The key was suspended, revoked or replaced after the request was granted.",
+)
+SUPERSEDED = register(
+    "signature.superseded",
+    status=503,
+    text="The key has just been changed. Sign again and send again.",
+    hint="The key record is older than the latest change of the key: this node had not heard of the change yet (it has "
+    "by the next request), or an old record was brought back into the store.",
+)
 MISSING = register("signature.missing", unproven=True, hint="The request names a key but carries no signature.")
 AMBIGUOUS = register(
     "signature.ambiguous", unproven=True, hint="The request carries the fields of two dialects; send one."
@@ -51,11 +70,12 @@ class Signature:
     """
 
     name = "signature"
+    kinds: frozenset[type] = frozenset({Below})
 
     def __init__(self, keys: Keys, dialects: Iterable[Row] = (TG1,), accept: Iterable[str] = ()) -> None:
         rows, accepted = tuple(dialects), frozenset([accept] if isinstance(accept, str) else accept)
         _check_rows(rows, accepted)
-        self._keys = keys
+        self._keys, self._following = keys, keys if isinstance(keys, Following) else None
         self._verifiers: Mapping[str, Verifier] = {row.name: Verifier(row) for row in rows}
         self._dummies = {algorithm: make_dummy(algorithm) for row in rows for algorithm in row.algorithms}
         self.ports: tuple[Port, ...] = (keys,)
@@ -94,11 +114,28 @@ class Signature:
         if not record.usable(request.received):
             return Denial(UNUSABLE, detail=record.state)
         request.prove(_credential(verifier, signed, claim, digest), record.principal)
+        if self._following is not None:
+            self._following.used(record, request.received)
         return None
 
+    def conditions(self, request: Request, /) -> Iterable[Condition]:
+        """Return the `Below` of the key's version, none for unsigned requests."""
+        principal = request.principal
+        return () if principal is None else (Below((key_number(principal.key_id),), principal.version),)
+
+    def denial(self, _condition: Condition, _outcome: Outcome, /) -> Denial:
+        """Return `signature.superseded`; by the next request the keys are up to date."""
+        if self._following is not None:
+            self._following.renew()
+        return Denial(SUPERSEDED, retry_after=1)
+
     def recheck(self, principal: Principal, at: int, /) -> Denial | None:
-        """Return `signature.expired` if the key's validity has ended since the proof."""
-        return Denial(EXPIRED) if principal.expires is not None and principal.expires <= at else None
+        """Return `signature.expired` or `signature.revoked` if the key has ended since the proof."""
+        if principal.expires is not None and principal.expires <= at:
+            return Denial(EXPIRED)
+        if self._following is not None and not self._following.stands(principal.key_id, at):
+            return Denial(REVOKED)
+        return None
 
     def _material(self, record: KeyRecord | None, claim: Claim, signed: Signed) -> tuple[Material, Denial | None]:
         if record is None:

@@ -103,6 +103,12 @@ class Model:
         self.version += 1
         return self.version
 
+    def lift(self, key: str, value: int) -> int:
+        """Store a number for `Below`, for good, unless a higher one is stored; return the new version of the store."""
+        known, until = self._numbers.get(key, (value, None))
+        living = until is None or until > self.time
+        return self.set(key, max(value, known) if living else value)
+
     def commit(
         self, conditions: Iterable[Condition], at: int, request_id: str, seen: Seen | None, denied: bool = False
     ) -> Outcome:

@@ -9,6 +9,14 @@ class ConfigError(TradeguardError):
     """The configuration is wrong; raised while building, and the text says what to change."""
 
 
+class KeyConflict(ConfigError):
+    """A key cannot be stored as it is: its id or its secret is taken, or it has been changed meanwhile."""
+
+
+class Tampered(TradeguardError):
+    """Something stored does not verify: it was changed, brought back, or moved from another place."""
+
+
 class BackendDown(TradeguardError):
     """A port cannot answer now.
 

@@ -6,16 +6,18 @@ from typing import Final, Literal, NamedTuple
 from tradeguard.core.errors import BackendDown
 from tradeguard.core.request import Request
 
-EventKind = Literal["intent", "outcome", "refused", "strangers", "gap"]
+EventKind = Literal["intent", "outcome", "refused", "strangers", "gap", "key", "policy"]
 
 
 class Event(NamedTuple):
     """One line of the record.
 
     `kind`: `intent` before a handler runs, `outcome` after it, `refused` instead of it; `strangers` counts refusals
-    that were not written one by one; `gap` says that lines are missing. `at` is ns UTC. `proven` is False for what a
+    that were not written one by one; `gap` says that lines are missing; `key` is a change of a key by an `actor`, and
+    `policy` one of the policy. `at` is ns UTC. `proven` is False for what a
     stranger caused: such lines have a byte budget of their own. `status` is what was answered (0: not yet known).
     `digest` is the hex SHA-256 of the signed message. `client_id` and `trace` are what the caller named the request.
+    `policy` is the mark of the policy that decided.
     """
 
     kind: EventKind
@@ -36,6 +38,8 @@ class Event(NamedTuple):
     client_id: str = ""
     trace: str = ""
     detail: str = ""
+    actor: str = ""
+    policy: str = ""
 
 
 def event_of(kind: EventKind, request: Request, at: int, status: int = 0, code: str = "", detail: str = "") -> Event:
@@ -70,6 +74,8 @@ def event_of(kind: EventKind, request: Request, at: int, status: int = 0, code: 
         note(b"x-request-id")[:64],
         note(b"traceparent")[:64],
         detail[:256],
+        "",
+        request.policy,
     )
 
 

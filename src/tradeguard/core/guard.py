@@ -7,7 +7,7 @@ the list of checks fills gate, proof, judge and commit. A check's phase follows 
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -18,8 +18,9 @@ from tradeguard.core.errors import BackendDown, ConfigError, Suspended
 from tradeguard.core.event import event_of
 from tradeguard.core.frame import check_form, check_frame
 from tradeguard.core.phases import Phases
+from tradeguard.core.plan import Plan
 from tradeguard.core.policy import Lane, Operations, Policy
-from tradeguard.core.ports import Conditional, Journal, Port, Proof, Runtime, State
+from tradeguard.core.ports import Closing, Conditional, Journal, Proof, Runtime, State
 from tradeguard.core.principal import Principal
 from tradeguard.core.request import Peer, Request
 from tradeguard.core.runtime import Budget
@@ -105,35 +106,32 @@ class Guard:
         runtime: Runtime | None = None,
         without: Sequence[str] = (),
     ) -> None:
-        self._phases = Phases(checks, without)
-        self.policy = policy or Policy()
-        self.operations, self.state, self.journal = operations, state, journal
+        self.state, self.journal = state, journal
+        self._without = without
+        self._plan = Plan(checks, policy or Policy(), operations, state, without)
         self._budget = Budget(self.policy.unproven_bytes)
         self._seen: Seen | None = None
         self._runtime: Runtime | None = None
-        self._check_parts()
-        self.challenge = self._phases.challenge
+        self._serves: tuple[Callable[[Operations], None], ...] = ()
         if runtime is not None:
             self.bind(runtime)
 
-    def bind(self, runtime: Runtime) -> None:
+    def bind(self, runtime: Runtime, serves: Callable[[Operations], None] = lambda _: None) -> None:
         """Take the host's way of waiting; an adapter calls this when it is built.
 
+        Args:
+            runtime: how the host waits.
+            serves: raises `ConfigError` for operations that the host cannot route as the map does.
+
         Raises:
-            ConfigError: a port cannot wait that way, or the guard serves another kind of host already.
+            ConfigError: a port cannot wait that way, the host cannot route an operation, or the guard serves another
+                kind of host already.
         """
-        if self._runtime is not None:
-            if type(self._runtime) is not type(runtime):
-                raise ConfigError("a guard serves one kind of host; build a second guard over the same state and keys")
-            return
-        ports: list[Port] = [self.state, self.journal, *self._phases.ports]
-        for port in ports:
-            if port.colour not in runtime.colours:
-                raise ConfigError(
-                    f"{type(port).__name__} is {port.colour} and cannot wait in this host "
-                    f"({type(runtime).__name__}: {', '.join(sorted(runtime.colours))}); use a backend of those colours"
-                )
-        self._runtime = runtime
+        if self._runtime is not None and type(self._runtime) is not type(runtime):
+            raise ConfigError("a guard serves one kind of host; build a second guard over the same state and keys")
+        self._plan.check_colours(runtime, (self.state, self.journal))
+        serves(self._plan.operations)
+        self._runtime, self._serves = self._runtime or runtime, (*self._serves, serves)
 
     @property
     def runtime(self) -> Runtime:
@@ -146,6 +144,53 @@ class Guard:
             raise ConfigError("this guard has no runtime: hand it to an adapter, or pass runtime=Loop() or Threads()")
         return self._runtime
 
+    def adopt(self, checks: Iterable[object], *, operations: Operations, policy: Policy) -> None:
+        """Decide by another plan from the next request on; those in flight are decided by the one they began with.
+
+        State, journal and runtime stay, and so does the budget for unproven bodies.
+
+        Raises:
+            ConfigError: the parts do not fit each other; the guard goes on with what it had.
+        """
+        plan = Plan(checks, policy, operations, self.state, self._without)
+        if self._runtime is not None:
+            plan.check_colours(self._runtime, ())
+        for serves in self._serves:
+            serves(operations)
+        self._plan = plan
+
+    def close(self) -> None:
+        """Write out the journal's counts and let go of files and connections; the next request opens them again."""
+        self.journal.flush()
+        for port in (self.state, *self._plan.phases.ports):
+            if isinstance(port, Closing):
+                port.close()
+
+    @property
+    def checks(self) -> tuple[object, ...]:
+        """The list of checks, as given."""
+        return self._plan.checks
+
+    @property
+    def policy(self) -> Policy:
+        """The limits and declared scopes."""
+        return self._plan.policy
+
+    @property
+    def operations(self) -> Operations:
+        """What each request is."""
+        return self._plan.operations
+
+    @property
+    def policy_mark(self) -> str:
+        """What stands for checks, policy and operations in every event."""
+        return self._plan.mark
+
+    @property
+    def challenge(self) -> str:
+        """What WWW-Authenticate says on a 401."""
+        return self._plan.phases.challenge
+
     def reader(self, chunk: Chunk, arrived: int) -> Reader:
         """Return a reader for one body, with the guard's limits; `arrived` is when its head was complete, ns UTC."""
         return Reader(chunk, self.policy, self._budget, self.runtime, arrived)
@@ -153,7 +198,7 @@ class Guard:
     def door(self, peer: Peer, at: int) -> Denial | None:
         """Turn a source away that keeps failing, before anything is made of its request."""
         try:
-            for gate in self._phases.gates:
+            for gate in self._plan.phases.gates:
                 denial = gate.door(peer.source, at)
                 if denial is not None:
                     self.journal.count(denial.code, at)
@@ -169,8 +214,10 @@ class Guard:
         Returns:
             A `Grant`, to be followed by `finish` once the handler is through; or a `Denial`, recorded already.
         """
+        plan = self._plan
+        request.policy = plan.mark
         try:
-            decision = await self._decide(request)
+            decision = await self._decide(request, plan)
         except Refused as refused:
             decision = refused.denial
         except Exception as error:
@@ -178,7 +225,7 @@ class Guard:
         finally:
             request.release()
         if isinstance(decision, Denial):
-            self._record_refusal(request, decision)
+            self._record_refusal(request, decision, plan)
         return decision
 
     def finish(self, request: Request, status: int, detail: str = "") -> None:
@@ -194,12 +241,12 @@ class Guard:
         except Exception:
             _log.exception("the outcome of request %s is not on record", request.id)
 
-    async def _decide(self, request: Request) -> Decision:
-        check_frame(request, self.policy)
-        operation = request.operation = self.operations.match(request.method, request.path)
-        proof = self._claimed(request, public=operation is not None and operation.lane == "public")
+    async def _decide(self, request: Request, plan: Plan) -> Decision:
+        check_frame(request, plan.policy)
+        operation = request.operation = plan.operations.match(request.method, request.path)
+        proof = _find_proof(request, plan.phases.proofs, public=operation is not None and operation.lane == "public")
         if request.claim is not None:
-            for gate in self._phases.gates:
+            for gate in plan.phases.gates:
                 request.phase = gate
                 denial = gate.gate(request, request.claim)
                 if denial is not None:
@@ -209,58 +256,20 @@ class Guard:
         if request.length != 0:
             request.received = self.runtime.now()
         if proof is not None:
-            denial = await self._prove(request, proof)
+            denial = await _prove(request, proof)
             if denial is not None:
                 return denial
-        return await self._settle(request, await self._judge(request))
-
-    def _claimed(self, request: Request, *, public: bool) -> Proof | None:
-        """Find the one proof that the request is meant for; None only where the operation is public."""
-        found: Proof | None = None
-        for proof in self._phases.proofs:
-            request.phase = proof
-            claim = proof.claim(request)
-            if claim is not None and not (public and claim.bare):
-                if found is not None:
-                    raise Refused(Denial(AMBIGUOUS))
-                found, request.claim = proof, claim
-        if found is None and not public:
-            raise Refused(Denial(UNCLAIMED))
-        return found
-
-    async def _prove(self, request: Request, proof: Proof) -> Denial | None:
-        request.phase = proof
-        assert request.claim is not None  # set together with the proof
-        denial = await proof.prove(request, request.claim)
+        denial = await self._settle(request, await _judge(request, plan.phases), plan.phases)
         if denial is not None:
-            return denial if denial.status >= 500 else denial.veil()
-        if request.principal is None:
-            return Denial(UNPROVEN, detail=type(proof).__name__)
-        return None
+            return denial
+        request.phase = "intent"
+        if request.operation is not None and request.operation.lane in _INTENT:
+            await self._intend(request)
+        return Grant(request.id, request.principal, partial(self._recheck, request.principal))
 
-    async def _judge(self, request: Request) -> Denial | None:
-        """Return the first denial. A check that fails denies too: what was proved is used up either way."""
-        try:
-            if request.claim is not None:
-                for gate in self._phases.gates:
-                    request.phase = gate
-                    gate.passed(request, request.claim)
-            if request.operation is None:
-                return Denial(UNMAPPED)
-            for check in self._phases.judges:
-                request.phase = check
-                denial = await check(request)
-                if denial is not None:
-                    return denial
-        except Refused as refused:
-            return refused.denial
-        except Exception as error:
-            return _outage(request, error)
-        return None
-
-    async def _settle(self, request: Request, denial: Denial | None) -> Decision:
+    async def _settle(self, request: Request, denial: Denial | None, phases: Phases) -> Denial | None:
         asked: list[tuple[Conditional, Condition]] = []
-        for check in self._phases.conditionals:
+        for check in phases.conditionals:
             request.phase = check
             try:
                 asked += [(check, condition) for condition in check.conditions(request)]
@@ -268,12 +277,7 @@ class Guard:
                 denial = denial or _outage(request, error)
         if asked:
             denial = await self._commit(request, asked, denial or self._barrier(request, asked))
-        if denial is not None:
-            return denial
-        request.phase = "intent"
-        if request.operation is not None and request.operation.lane in _INTENT:
-            await self._intend(request)
-        return Grant(request.id, request.principal, partial(self._recheck, request.principal))
+        return denial
 
     def _barrier(self, request: Request, asked: list[tuple[Conditional, Condition]]) -> Denial | None:
         """Refuse what was signed before the state began to remember: it may have been used before."""
@@ -317,37 +321,68 @@ class Guard:
         if principal is None:
             return None
         at = self.runtime.now()
-        for check in self._phases.recheckers:
+        for check in self._plan.phases.recheckers:
             denial = check.recheck(principal, at)
             if denial is not None:
                 return denial
         return None
 
-    def _record_refusal(self, request: Request, denial: Denial) -> None:
+    def _record_refusal(self, request: Request, denial: Denial, plan: Plan) -> None:
         try:
             if denial.public == UNAUTHORIZED:
-                for gate in self._phases.gates:
+                for gate in plan.phases.gates:
                     gate.failed(request, request.claim)
             event = event_of("refused", request, request.received, denial.status, denial.code, denial.detail)
             self.journal.append(event)
         except Exception:
             _log.exception("the refusal %s of request %s is not on record", denial.code, request.id)
 
-    def _check_parts(self) -> None:
-        """Hold the parts against each other: what an operation or a check asks for, something must give."""
-        self.operations.check_scopes(self.policy.vocabulary)
-        for operation in self.operations.all:
-            if operation.assurance > 1:
-                raise ConfigError(
-                    f"operation {operation.id!r} asks for assurance {operation.assurance}; no check gives it"
-                )
-        for check in self._phases.conditionals:
-            missing = check.kinds - self.state.supports
-            if missing:
-                names = ", ".join(sorted(kind.__name__ for kind in missing))
-                raise ConfigError(
-                    f"{type(check).__name__} needs {names}, which {type(self.state).__name__} cannot settle"
-                )
+
+def _find_proof(request: Request, proofs: Iterable[Proof], *, public: bool) -> Proof | None:
+    """Find the one proof that the request is meant for; None only where the operation is public."""
+    found: Proof | None = None
+    for proof in proofs:
+        request.phase = proof
+        claim = proof.claim(request)
+        if claim is not None and not (public and claim.bare):
+            if found is not None:
+                raise Refused(Denial(AMBIGUOUS))
+            found, request.claim = proof, claim
+    if found is None and not public:
+        raise Refused(Denial(UNCLAIMED))
+    return found
+
+
+async def _prove(request: Request, proof: Proof) -> Denial | None:
+    request.phase = proof
+    assert request.claim is not None  # set together with the proof
+    denial = await proof.prove(request, request.claim)
+    if denial is not None:
+        return denial if denial.status >= 500 else denial.veil()
+    if request.principal is None:
+        return Denial(UNPROVEN, detail=type(proof).__name__)
+    return None
+
+
+async def _judge(request: Request, phases: Phases) -> Denial | None:
+    """Return the first denial. A check that fails denies too: what was proved is used up either way."""
+    try:
+        if request.claim is not None:
+            for gate in phases.gates:
+                request.phase = gate
+                gate.passed(request, request.claim)
+        if request.operation is None:
+            return Denial(UNMAPPED)
+        for check in phases.judges:
+            request.phase = check
+            denial = await check(request)
+            if denial is not None:
+                return denial
+    except Refused as refused:
+        return refused.denial
+    except Exception as error:
+        return _outage(request, error)
+    return None
 
 
 def _explain(asked: list[tuple[Conditional, Condition]], outcome: Outcome) -> Denial:

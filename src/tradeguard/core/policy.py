@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from tradeguard.core.errors import ConfigError
-from tradeguard.core.principal import SCOPES, Scope, check_scopes
+from tradeguard.core.principal import SCOPES, Scope, check_scopes, covers
 
 Lane = Literal["public", "read", "order", "cancel", "funds", "admin"]
 LANES: Final = frozenset(get_args(Lane))
@@ -37,6 +37,9 @@ class Policy:
 
     Args:
         scopes: names beyond the shared vocabulary, such as "orders:write:algo".
+        roles: named sets of scopes that a key may hold. `funds:withdraw` and `keys:admin` are given by name, never by a
+            role: whoever widens a role must not hand out either.
+        tiers: names of tiers that a key may be in; what each may do per minute comes with the quotas.
         target_bytes: longest request target (414).
         head_bytes: largest sum of header names and values (431).
         head_fields: most header fields (431).
@@ -46,6 +49,8 @@ class Policy:
     """
 
     scopes: Iterable[Scope] = ()
+    roles: Mapping[str, Iterable[Scope]] = field(default_factory=dict[str, Iterable[Scope]])
+    tiers: Iterable[str] = ()
     target_bytes: int = 8_192
     head_bytes: int = 32_768
     head_fields: int = 100
@@ -57,6 +62,11 @@ class Policy:
         if isinstance(self.scopes, str):
             raise ConfigError(f"policy: scopes is a collection of names, not the text {self.scopes!r}")
         object.__setattr__(self, "scopes", frozenset(self.scopes))
+        roles = {name: _parse_role(name, scopes, self.vocabulary) for name, scopes in self.roles.items()}
+        object.__setattr__(self, "roles", MappingProxyType(roles))
+        if isinstance(self.tiers, str):
+            raise ConfigError(f"policy: tiers is a collection of names, not the text {self.tiers!r}")
+        object.__setattr__(self, "tiers", frozenset(self.tiers))
         for name in ("target_bytes", "head_bytes", "head_fields", "body_bytes", "body_seconds", "unproven_bytes"):
             value: object = getattr(self, name)
             kinds = (int, float) if name == "body_seconds" else (int,)
@@ -69,6 +79,21 @@ class Policy:
     def vocabulary(self) -> frozenset[Scope]:
         """All scopes that an operation may ask for."""
         return SCOPES | frozenset(self.scopes)
+
+    def scopes_of(self, roles: Iterable[str]) -> frozenset[Scope]:
+        """Return the scopes that roles give; one that the policy does not have gives none."""
+        return frozenset[Scope]().union(*(self.roles.get(role, ()) for role in roles))
+
+
+_NEVER_BY_ROLE: Final = ("funds:withdraw", "keys:admin")
+
+
+def _parse_role(name: str, scopes: Iterable[Scope], vocabulary: frozenset[Scope]) -> frozenset[Scope]:
+    given = check_scopes(scopes, vocabulary, f"role {name!r}")
+    for scope in _NEVER_BY_ROLE:
+        if covers(given, scope):
+            raise ConfigError(f"role {name!r}: {scope} is given to keys by name, never by a role")
+    return given
 
 
 class Operation(NamedTuple):

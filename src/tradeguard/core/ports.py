@@ -4,14 +4,14 @@ A port that waits has a colour, so that it is never put into a host that cannot 
 `instant` never waits; `brief` waits a bounded moment (SQLite); `blocking` holds its thread; `async` needs a loop.
 """
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from tradeguard.core.conditions import Condition, Outcome, Seen
 from tradeguard.core.credential import Claim
 from tradeguard.core.decision import Denial
 from tradeguard.core.event import Event
-from tradeguard.core.key import KeyRecord
+from tradeguard.core.key import Changes, KeyRecord, KeyRow, Mark, Material
 from tradeguard.core.principal import Principal
 from tradeguard.core.request import Request
 
@@ -137,6 +137,10 @@ class State(Port, Protocol):
         """Store a number for `Below`; return the new version of the store."""
         ...
 
+    async def lift(self, key: str, value: int) -> int:
+        """Store a number for `Below`, for good, unless a higher one is stored; return the version of the store."""
+        ...
+
 
 class Table(Protocol):
     """The node's own counters: of fixed size, exact under threads."""
@@ -155,6 +159,123 @@ class Keys(Port, Protocol):
 
     async def find(self, id: str, /) -> KeyRecord | None:
         """Return the record of a key id, or None."""
+        ...
+
+
+@runtime_checkable
+class Following(Protocol):
+    """Keys that this node follows: it has a view of its own, and hears of each use."""
+
+    def stands(self, id: str, at: int, /) -> bool:
+        """Tell at once, from this node's own view, whether a key verifies at a time (ns UTC)."""
+        ...
+
+    def used(self, record: KeyRecord, at: int, /) -> None:
+        """Take note that a key was used (ns UTC); costs next to nothing."""
+        ...
+
+    def renew(self) -> None:
+        """Look at the store again before the next answer: something known turned out to be too old."""
+        ...
+
+
+@runtime_checkable
+class KeyAdmin(Keys, Protocol):
+    """Keys that can be changed."""
+
+    async def put(self, records: Sequence[KeyRecord], /) -> None:
+        """Store new keys (version 1) and next versions of known ones: all of them, or none.
+
+        Raises:
+            KeyConflict: an id or a secret is taken, or the version before is not the stored one.
+            BackendDown: the store cannot answer now.
+        """
+        ...
+
+    async def list(self, after: str = "", limit: int = 1000) -> list[KeyRecord]:
+        """Return the next records by id, after one."""
+        ...
+
+    async def holder(self, material: Material, /) -> str | None:
+        """Return the id of the key that has this material, or None."""
+        ...
+
+    async def changes(self, mark: Mark | None, /) -> Changes:
+        """Tell what has changed since a mark; None asks for a first mark."""
+        ...
+
+    async def touch(self, uses: Mapping[str, int], /) -> None:
+        """Keep when keys were last used (ns UTC by id); a coarse figure for people, off the way of a request."""
+        ...
+
+    async def uses(self, ids: Sequence[str], /) -> Mapping[str, int]:
+        """Return when keys were last used, ns UTC; those that never were are left out."""
+        ...
+
+
+class KeyTable(Port, Protocol):
+    """Where rows of keys are kept. It understands nothing of them but id, version and fingerprint."""
+
+    async def get(self, id: str, /) -> KeyRow | None:
+        """Return the row of a key id, or None."""
+        ...
+
+    async def put(self, rows: Sequence[KeyRow], /) -> None:
+        """Store rows as `KeyAdmin.put` does; durable when it returns."""
+        ...
+
+    async def page(self, after: str, limit: int, /) -> list[KeyRow]:
+        """Return the next rows by id, after one."""
+        ...
+
+    async def holder(self, fingerprint: bytes, /) -> str | None:
+        """Return the id of the row that has this fingerprint, or None."""
+        ...
+
+    async def changes(self, mark: Mark | None, /) -> Changes:
+        """Tell what has changed since a mark; None asks for a first mark."""
+        ...
+
+    async def touch(self, uses: Mapping[str, int], /) -> None:
+        """Keep when keys were last used, ns UTC by id; an earlier time than the kept one changes nothing."""
+        ...
+
+    async def uses(self, ids: Sequence[str], /) -> Mapping[str, int]:
+        """Return when keys were last used, ns UTC."""
+        ...
+
+    async def keep(self, name: str, value: bytes | None = None, /) -> bytes | None:
+        """Return what is kept under a name; where nothing is, keep `value` first."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; the next use opens them again."""
+        ...
+
+
+class Sealer(Port, Protocol):
+    """Encrypts small secrets at rest, under a master key that may live elsewhere."""
+
+    async def seal(self, plaintext: bytes, context: bytes, /) -> bytes:
+        """Encrypt; only the same context opens it again."""
+        ...
+
+    async def open(self, sealed: bytes, context: bytes, /) -> bytes:
+        """Decrypt.
+
+        Raises:
+            Tampered: it was changed, or sealed for another context.
+            ConfigError: it was sealed under a master key that is not at hand; the text names the key's id.
+        """
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """Holds files or connections."""
+
+    def close(self) -> None:
+        """Let go of them; the next use opens them again."""
         ...
 
 

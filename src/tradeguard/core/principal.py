@@ -1,7 +1,9 @@
 """Principal: who was proved to be asking; and the vocabulary of scopes that says what they may do."""
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
 
 from tradeguard.core.address import Networks
 from tradeguard.core.errors import ConfigError
@@ -39,10 +41,70 @@ def missing_scopes(held: frozenset[Scope], needed: frozenset[Scope]) -> list[Sco
     return sorted(s for s in needed - held if s.startswith("funds:withdraw") or not s.startswith(families))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restrictions:
+    """What a key is held to beyond its scopes; empty and None mean: not restricted.
+
+    Carried by the key and shown to the host; no check of this version enforces them.
+
+    Args:
+        accounts: sub-accounts it may act on.
+        symbols: instruments it may trade.
+        sides: "buy", "sell" or both.
+        order_notional: most money in one order, in the account's currency.
+        day_notional: most money in a UTC day.
+
+    Raises:
+        ConfigError: naming the field.
+    """
+
+    accounts: Iterable[str] = ()
+    symbols: Iterable[str] = ()
+    sides: Iterable[str] = ()
+    order_notional: Decimal | None = None
+    day_notional: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("accounts", "symbols", "sides"):
+            object.__setattr__(self, name, _parse_names(name, getattr(self, name)))
+        if not frozenset(self.sides) <= {"buy", "sell"}:
+            raise ConfigError("restrictions: sides are buy and sell")
+        for name in ("order_notional", "day_notional"):
+            money: Any = getattr(self, name)
+            if money is not None and not (isinstance(money, Decimal) and money.is_finite() and money > 0):
+                raise ConfigError(f"restrictions: {name} is a Decimal above 0, not {money!r}")
+
+    def __bool__(self) -> bool:
+        return self != UNRESTRICTED
+
+
+def _parse_names(name: str, value: Any) -> frozenset[str]:
+    names: tuple[Any, ...] = ("",)
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        names = tuple(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if not all(isinstance(one, str) and one for one in names):
+        raise ConfigError(f"restrictions: {name} is a collection of names, not {value!r}")
+    return frozenset(names)
+
+
+UNRESTRICTED: Final = Restrictions()
+
+
+def covers(held: frozenset[Scope], family: Scope) -> bool:
+    """Tell whether scopes allow something of a family: the scope itself, a finer one, or a wildcard over it."""
+    finer = any(scope.startswith(family + ":") for scope in held)
+    return finer or any(family == scope or _widens(scope, family) for scope in held)
+
+
+def _widens(scope: Scope, family: Scope) -> bool:
+    return scope.endswith(":*") and family.startswith(scope[:-1]) and not family.startswith("funds:withdraw")
+
+
 class Principal(NamedTuple):
     """Who is asking, as the proof established it; built once per key record and shared by its requests.
 
-    `assurance` is how much was proved: 1 for a signature, more with further factors. `expires` is in ns UTC or None.
+    `on_behalf_of` is for whom, where that is not the owner. `assurance` is how much was proved: 1 for a signature, more
+    with further factors. `expires` is in ns UTC or None. `version` is that of the key record.
     """
 
     id: str
@@ -55,3 +117,6 @@ class Principal(NamedTuple):
     assurance: int = 1
     expires: int | None = None
     version: int = 1
+    on_behalf_of: str = ""
+    roles: frozenset[str] = frozenset()
+    restrictions: Restrictions = UNRESTRICTED

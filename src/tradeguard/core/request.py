@@ -109,14 +109,14 @@ class Request:
         kind: what sort of thing is asked.
 
     `authority` and `length` are filled in by the frame; `operation`, `claim`, `received` (ns UTC, after the last byte
-    of the body) and `phase` (what is at work, to be named if it fails) by the guard. `context` is the host's.
-    `credential` and `principal` can be set once, by the proof.
+    of the body), `phase` (what is at work, to be named if it fails) and `policy` (the mark of what decides) by the
+    guard. `context` is the host's. `credential` and `principal` can be set once, by the proof.
     """
 
     __slots__ = (
         "_body", "_credential", "_principal", "_reader", "arrived", "authority", "claim", "context", "headers", "id",
-        "kind", "length", "method", "operation", "path", "peer", "phase", "prefix", "received", "scheme", "target",
-        "version",
+        "kind", "length", "method", "operation", "path", "peer", "phase", "policy", "prefix", "received", "scheme",
+        "target", "version",
     )  # fmt: skip
 
     def __init__(
@@ -143,6 +143,7 @@ class Request:
         self.operation: Operation | None = None
         self.claim: Claim | None = None
         self.phase: object = "frame"
+        self.policy = ""
         self.context: dict[str, Any] | None = None
         self._body: bytes | None = body if isinstance(body, bytes) else None
         self._reader: Body | None = None if isinstance(body, bytes) else body

@@ -53,6 +53,10 @@ class Hmac:
         secret = hashlib.sha256(secret).digest() if len(secret) > _BLOCK else secret
         return _fingerprint(self.algorithm, secret.ljust(_BLOCK, b"\0"), salt)
 
+    def reveal(self) -> bytes:
+        """Return the secret, for a store to seal."""
+        return self._secret.reveal()
+
     async def verify(self, message: bytes, signature: bytes) -> bool:
         """Compare the signature with the MAC, in constant time."""
         return hmac.compare_digest(hmac.digest(self._secret.reveal(), message, hashlib.sha256), signature)
@@ -82,6 +86,10 @@ class Ed25519:
         """Identify the public key under a salt."""
         return _fingerprint(self.algorithm, self._raw, salt)
 
+    def reveal(self) -> bytes:
+        """Return the 32 bytes of the public key."""
+        return self._raw
+
     async def verify(self, message: bytes, signature: bytes) -> bool:
         """Verify as RFC 8032, 5.1.7; S >= L and non-canonical R do not verify."""
         try:
@@ -95,6 +103,19 @@ def _on_curve(y: int) -> bool:
     """Tell whether some x satisfies -x^2 + y^2 = 1 + d x^2 y^2 (RFC 8032, 5.1.3)."""
     square = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
     return pow(square, (_P - 1) // 2, _P) in (0, 1)
+
+
+def make_material(algorithm: str, value: bytes) -> Material:
+    """Return material from what `reveal` gave.
+
+    Raises:
+        ConfigError: an unknown algorithm, or a value that is no such key.
+    """
+    if algorithm == ED25519:
+        return Ed25519(value)
+    if algorithm == HMAC_SHA256:
+        return Hmac(value)
+    raise ConfigError(f"unknown algorithm {algorithm!r}; use {HMAC_SHA256} or {ED25519}")
 
 
 def make_dummy(algorithm: str) -> Material:

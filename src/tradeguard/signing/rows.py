@@ -1,5 +1,9 @@
 """The table of dialects. Each row stands beside the documentation of what it describes."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 from tradeguard.core.credential import Window
 from tradeguard.signing.material import ED25519, HMAC_SHA256
 from tradeguard.signing.row import Header, Parameter, Row
@@ -41,3 +45,6 @@ BINANCE = Row(
     widest=60 * _SECOND,
     bodyless=frozenset({"GET", "HEAD", "DELETE"}),
 )
+
+ROWS: Final[Mapping[str, Row]] = MappingProxyType({row.name: row for row in (TG1, BINANCE)})
+"""Every dialect by name."""

@@ -1,0 +1,26 @@
+"""What a host is given: a guard, a function that builds one, or a configuration file to build it from."""
+
+import os
+from collections.abc import Callable
+from typing import Literal
+
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.guard import Guard
+
+Config = str | os.PathLike[str] | Literal[True]
+"""A configuration file; True or "" for the one that `tradeguard.config.find_config` finds."""
+
+
+def open_guard(guard: Guard | Callable[[], Guard] | None = None, config: Config | None = None) -> Guard:
+    """Return the guard that was given, or build it.
+
+    Raises:
+        ConfigError: none or both were given, or the guard cannot be built.
+    """
+    if (guard is None) == (config is None):
+        raise ConfigError('give either guard= (a Guard, or a function that builds one) or config="tradeguard.toml"')
+    if guard is None:
+        from tradeguard.config import build_guard  # noqa: PLC0415 - needs pydantic, and a guard in code does not
+
+        return build_guard(None if config is True else config)
+    return guard if isinstance(guard, Guard) else guard()

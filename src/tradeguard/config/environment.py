@@ -1,0 +1,62 @@
+"""Environment overrides: TRADEGUARD_<SECTION>__<KEY> sets one fixed key of the file."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from tradeguard.config.file import VARIABLE
+from tradeguard.config.settings import KEYS, SECTIONS, Fault, dot, nearest
+
+PREFIX: Final = "TRADEGUARD_"
+NOT_SETTINGS: Final = frozenset({VARIABLE, "TRADEGUARD_ACTOR", "TRADEGUARD_SECRET"})
+"""Variables with the prefix that set nothing: where the file is, and what the command line reads."""
+VARIABLES: Final[Mapping[str, str]] = {PREFIX + key.upper().replace(".", "__"): key for key in KEYS}
+"""Every variable that sets a key, and the key."""
+
+# Kubernetes puts these into every pod where a Service is named "tradeguard"
+_LINKS = re.compile(r"TRADEGUARD_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)", re.ASCII)
+_NAMED: Final = tuple(f"{PREFIX}{section.upper()}__" for section, keys in SECTIONS.items() if not keys)
+
+
+class Override(NamedTuple):
+    """One key as the environment sets it."""
+
+    variable: str
+    key: str
+    value: Any
+
+
+def read_environment(environ: Mapping[str, str]) -> list[Override]:
+    """Return the keys that the environment sets."""
+    return [Override(name, key, _value(environ[name])) for name, key in VARIABLES.items() if name in environ]
+
+
+def find_strays(environ: Mapping[str, str], source: object) -> list[Fault]:
+    """Return a fault for every variable with the prefix that sets nothing and means nothing else.
+
+    Args:
+        environ: the environment.
+        source: the reference to the master key, which may name a variable.
+    """
+    known = NOT_SETTINGS | set(VARIABLES)
+    if isinstance(source, str) and source.startswith("env:"):
+        known |= {source.removeprefix("env:")}
+    strays = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    return [Fault(dot([name]), _explain(name)) for name in strays if not _LINKS.fullmatch(name)]
+
+
+def _explain(name: str) -> str:
+    if name.startswith(_NAMED):
+        return "roles and operations stand in the file only"
+    return "this variable sets no key" + nearest(name, tuple(VARIABLES))
+
+
+def _value(text: str) -> Any:
+    """Read a TOML scalar or array; whatever else it is, it is text."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    value = table.pop("value", None)
+    return text if table or isinstance(value, dict) else value

@@ -1,0 +1,101 @@
+"""Findings: what building a configuration would refuse, and what an operator should look at. It changes nothing."""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys
+from tradeguard.checks.source import Source
+from tradeguard.config.build import check_data, make_checks
+from tradeguard.config.load import Loaded
+from tradeguard.config.rules import make_policy
+from tradeguard.config.settings import dot
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.guard import Guard
+from tradeguard.core.policy import Operations
+from tradeguard.core.principal import missing_scopes
+from tradeguard.secrets.master import load_master_keys
+
+_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def check(loaded: Loaded, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return what is wrong with a configuration beyond its text, or doubtful; empty where nothing is.
+
+    The master key is read, to see that it can be. No database is opened.
+
+    Args:
+        loaded: the configuration.
+        environ: the environment, for a master key kept there.
+    """
+    return [
+        *_refusal("data.directory", lambda: check_data(loaded)),
+        *_refusal("master_key.source", lambda: load_master_keys(loaded.settings.master_key.source, environ)),
+        *_refusal("operations", lambda: _build(loaded)),
+        *_folders(loaded),
+        *_writable(loaded),
+        *_beside(loaded),
+        *_unused(loaded),
+    ]
+
+
+def _refusal(key: str, build: Callable[[], object]) -> list[str]:
+    try:
+        build()
+    except ConfigError as error:
+        return [f"{key}: {str(error).removeprefix(key + ': ')}"]
+    return []
+
+
+def _build(loaded: Loaded) -> None:
+    """Put a guard together that keeps everything in memory."""
+    Guard(
+        make_checks(loaded, MemoryKeys(), Source()),
+        operations=Operations(loaded.settings.operations),
+        state=Memory(),
+        journal=MemoryJournal(),
+        policy=make_policy(loaded.settings),
+    )
+
+
+def _folders(loaded: Loaded) -> Iterator[str]:
+    for key, folder in (("data.directory", loaded.data), ("journal.path", loaded.journal.parent)):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            yield f"{key}: this user cannot write into {folder}"
+    if not loaded.journal.parent.is_dir() and loaded.journal.parent != loaded.data:
+        yield f"journal.path: {loaded.journal.parent} is no directory; make it"
+
+
+def _writable(loaded: Loaded) -> Iterator[str]:
+    """Find what others may write: whoever can exchange a file decides what is in it."""
+    readable = loaded.data.is_dir() and os.access(loaded.data, os.R_OK | os.X_OK, effective_ids=True)
+    files = sorted(loaded.data.iterdir()) if readable else []
+    for path in dict.fromkeys([loaded.path.parent, loaded.data, *files, loaded.journal.parent, loaded.journal]):
+        if path.exists() and path.stat().st_mode & _OTHERS:
+            yield f"{path}: others than its owner may write it; chmod go-w"
+
+
+def _beside(loaded: Loaded) -> Iterator[str]:
+    """Find a master key that would be copied along with what it seals."""
+    kind, _, place = loaded.settings.master_key.source.partition(":")
+    if kind == "file" and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(loaded.data)):
+        yield "master_key.source: the key lies in the data directory, so a copy of that opens itself; keep it elsewhere"
+
+
+def _unused(loaded: Loaded) -> Iterator[str]:
+    operations = Operations(loaded.settings.operations).all
+    if not operations:
+        yield "operations: none, so every request is refused"
+    asked = frozenset(scope for operation in operations for scope in operation.scopes)
+    for role, scopes in loaded.settings.roles.items():
+        if not _opens(scopes, asked):
+            yield f"{dot(['roles', role])}: no operation asks for any of its scopes"
+    given = frozenset(scope for scopes in loaded.settings.roles.values() for scope in scopes)
+    for scope in sorted(set(loaded.settings.policy.scopes) - asked - given):
+        yield f"policy.scopes: no operation asks for {scope!r} and no role gives it"
+
+
+def _opens(scopes: Iterable[str], asked: frozenset[str]) -> bool:
+    return any(not missing_scopes(frozenset(scopes), frozenset({scope})) for scope in asked)

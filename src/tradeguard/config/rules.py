@@ -1,0 +1,145 @@
+"""Rules between the keys of a configuration: what the parts that are built from it would refuse, all of it at once."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from functools import partial
+from typing import Any, Final
+
+from tradeguard.backends.memory import MemoryKeys
+from tradeguard.checks.signature import Signature
+from tradeguard.config.settings import Fault, Settings, dot, nearest
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.policy import Operations, Policy
+from tradeguard.core.principal import SCOPES
+from tradeguard.signing.row import Row
+from tradeguard.signing.rows import ROWS
+
+_TIES: Final = 20  # of rows that say different things about one path, more are not listed
+_KEYLIKE = re.compile(r"(env|systemd):[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+def make_policy(settings: Settings) -> Policy:
+    """Return the policy that the sections policy and roles describe."""
+    return Policy(roles=settings.roles, **_limits(settings))
+
+
+def make_rows(settings: Settings) -> tuple[Row, ...]:
+    """Return the rows of the dialects that the section signature names."""
+    return tuple(ROWS[name] for name in settings.signature.dialects)
+
+
+def find_faults(settings: Settings, wrong: frozenset[str]) -> list[Fault]:
+    """Return what contradicts itself in the settings.
+
+    Args:
+        settings: as far as they could be read.
+        wrong: sections that hold defaults because what was written there could not be read.
+    """
+    return [fault for needs, rule in _RULES if wrong.isdisjoint(needs) for fault in rule(settings)]
+
+
+def _limits(settings: Settings) -> dict[str, Any]:
+    names = [field.name for field in fields(Policy) if field.name != "roles"]
+    return {name: getattr(settings.policy, name) for name in names}
+
+
+def _master_key(settings: Settings) -> Iterator[Fault]:
+    if _KEYLIKE.fullmatch(settings.master_key.source):
+        yield Fault("master_key.source", "this looks like the master key itself; name the place where it is")
+
+
+def _state(settings: Settings) -> Iterator[Fault]:
+    if settings.state.per_key > settings.state.capacity:
+        yield Fault("state.per_key", "must not be above state.capacity")
+
+
+def _keys(settings: Settings) -> Iterator[Fault]:
+    if settings.keys.poll_seconds >= settings.keys.stale_seconds:
+        yield Fault("keys.stale_seconds", "must be above keys.poll_seconds")
+
+
+def _signature(settings: Settings) -> Iterator[Fault]:
+    dialects, accept = settings.signature.dialects, settings.signature.accept
+    unknown = [
+        Fault(
+            dot(["signature", "dialects", place]),
+            f"no dialect is called {name!r}; there are {', '.join(ROWS)}{nearest(name, tuple(ROWS))}",
+        )
+        for place, name in enumerate(dialects)
+        if name not in ROWS
+    ]
+    strange = [
+        Fault(dot(["signature", "accept", place]), f"{name!r} is none of signature.dialects{nearest(name, dialects)}")
+        for place, name in enumerate(accept)
+        if name not in dialects
+    ]
+    yield from unknown + strange
+    if not unknown and not strange:
+        yield from _refusal("signature", lambda: Signature(MemoryKeys(), make_rows(settings), accept))
+
+
+def _policy(settings: Settings) -> Iterator[Fault]:
+    yield from _refusal("policy", partial(Policy, **_limits(settings)), "policy: ")
+
+
+def _roles(settings: Settings) -> Iterator[Fault]:
+    for name, scopes in settings.roles.items():
+        build = partial(Policy, scopes=settings.policy.scopes, roles={name: scopes})
+        yield from _refusal(dot(["roles", name]), build, f"role {name!r}: ")
+
+
+def _operations(settings: Settings) -> Iterator[Fault]:
+    """Look at every row by itself, then at those that hold for pairs that contradict each other."""
+    for row, asks in settings.operations.items():
+        yield from _row(row, asks)
+    yield from _ties({row: asks for row, asks in settings.operations.items() if not list(_row(row, asks))})
+
+
+def _scopes(settings: Settings) -> Iterator[Fault]:
+    vocabulary = SCOPES | frozenset(settings.policy.scopes)
+    for row, asks in settings.operations.items():
+        if not list(_row(row, asks)):
+            check = partial(Operations({row: asks}).check_scopes, vocabulary)
+            yield from _refusal(dot(["operations", row]), check, f"operation {row!r}: ")
+
+
+def _row(row: str, asks: Any) -> Iterator[Fault]:
+    return _refusal(dot(["operations", row]), partial(Operations, {row: asks}), f"operation {row!r}: ")
+
+
+def _ties(rows: Mapping[str, Any]) -> Iterator[Fault]:
+    """Find the rows that cannot stand beside those before them, each by bisection."""
+    names = list(rows)
+
+    def refusals(count: int) -> list[Fault]:
+        return list(_refusal("", lambda: Operations({name: rows[name] for name in names[:count]})))
+
+    for _ in range(_TIES):
+        if not refusals(len(names)):
+            return
+        place = bisect_left(range(len(names)), 1, key=lambda count: len(refusals(count + 1)))
+        [fault] = refusals(place + 1)
+        yield fault._replace(key=dot(["operations", names.pop(place)]))
+
+
+def _refusal(key: str, build: Callable[[], object], front: str = "") -> Iterator[Fault]:
+    """Build a part; where it is refused, say so with the key's path instead of the part's own name."""
+    try:
+        build()
+    except ConfigError as error:
+        yield Fault(key, str(error).removeprefix(front))
+
+
+_RULES: Final[tuple[tuple[frozenset[str], Callable[[Settings], Iterator[Fault]]], ...]] = (
+    (frozenset({"master_key"}), _master_key),
+    (frozenset({"state"}), _state),
+    (frozenset({"keys"}), _keys),
+    (frozenset({"signature"}), _signature),
+    (frozenset({"policy"}), _policy),
+    (frozenset({"policy", "roles"}), _roles),
+    (frozenset({"operations"}), _operations),
+    (frozenset({"policy", "operations"}), _scopes),
+)
+"""Each rule with the sections it looks at."""

@@ -1,0 +1,1 @@
+"""API keys: how their ids and secrets look, and how they live."""

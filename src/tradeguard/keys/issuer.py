@@ -1,0 +1,362 @@
+"""Issuer: makes keys, changes them and ends them. Every call has an actor and leaves an event.
+
+The order of things: what gives somebody power (issue, import, rotate, resume) is on record before it is done, and is
+not done if it cannot be recorded. What takes power away (suspend, revoke) is done whether or not it can be: the number
+`key:<id>` stops the key everywhere first, then the record is changed.
+"""
+
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tradeguard.core.errors import BackendDown, ConfigError, TradeguardError
+from tradeguard.core.event import Event
+from tradeguard.core.key import KeyRecord, Material, key_number
+from tradeguard.core.policy import Policy
+from tradeguard.core.ports import Journal, KeyAdmin, Runtime, State, Ticket
+from tradeguard.core.runtime import Threads
+from tradeguard.core.secret import Secret
+from tradeguard.keys import life
+from tradeguard.keys.format import Env, Kind, make_id, make_secret, plausible
+from tradeguard.signing.encoding import encode_base64url
+from tradeguard.signing.material import ED25519, HMAC_SHA256, Ed25519, Hmac
+
+_KINDS: Final[dict[str, Kind]] = {HMAC_SHA256: "hmac", ED25519: "ed25519"}
+_ISSUABLE: Final = frozenset({
+    "scopes", "roles", "account", "parent", "on_behalf_of", "label", "tier", "networks", "restrictions", "binding",
+    "not_before", "expires", "reason",
+})  # fmt: skip
+_log = logging.getLogger("tradeguard")
+
+
+class Issued(NamedTuple):
+    """A new key. `secret` is what the client signs with, to be shown once; None where the client made it itself."""
+
+    record: KeyRecord
+    secret: Secret | None
+
+
+def possession_text(owner: str, public_key: bytes) -> bytes:
+    """Return what the holder of a private key signs to show that it is theirs.
+
+    Args:
+        owner: of the key to be; nobody else can use the signature.
+        public_key: its 32 bytes.
+    """
+    return b"tradeguard proof of possession\n" + owner.encode() + b"\n" + encode_base64url(public_key)
+
+
+class Issuer:
+    """Issues, imports, rotates, suspends, resumes, revokes and expires keys.
+
+    Args:
+        keys: the key store; in a server the one that its guard uses, so that the next request sees the change.
+        journal: where every call leaves its event.
+        state: the guard's state, which refuses old versions at once; None where it is not shared with this process.
+        policy: roles, tiers and declared scopes.
+        runtime: how this host waits for the journal, and its clock.
+        policy_mark: of the guard, for the events.
+        env: "live" or "test", as ids and secrets say it.
+    """
+
+    def __init__(
+        self,
+        keys: KeyAdmin,
+        journal: Journal,
+        *,
+        state: State | None = None,
+        policy: Policy | None = None,
+        runtime: Runtime | None = None,
+        policy_mark: str = "",
+        env: Env = "live",
+    ) -> None:
+        self.keys, self.policy = keys, policy or Policy()
+        self._env: Env = env
+        self._journal, self._state, self._runtime = journal, state, runtime or Threads()
+        self.policy_mark = policy_mark
+
+    async def issue(
+        self,
+        *,
+        actor: str,
+        owner: str,
+        dialect: str = "tg1",
+        algorithm: str = HMAC_SHA256,
+        public_key: bytes | None = None,
+        proof: bytes = b"",
+        **fields: Any,
+    ) -> Issued:
+        """Issue a key.
+
+        Args:
+            actor: who issues it.
+            owner: who will hold it.
+            dialect: how its requests are signed.
+            algorithm: "hmac-sha256" or "ed25519".
+            public_key: the client's own Ed25519 key; without one a pair is made and its private half shown once.
+            proof: the client's signature over `possession_text`.
+            fields: further fields of the record: scopes, roles, account, parent, on_behalf_of, label, tier, networks,
+                restrictions, binding, not_before, expires, reason.
+
+        Raises:
+            ConfigError: the policy does not allow it, or the proof does not hold.
+            BackendDown: it could not be recorded or stored; no key was made.
+        """
+        for name in fields.keys() - _ISSUABLE:
+            raise ConfigError(f"{name!r} is not for a new key; it takes {', '.join(sorted(_ISSUABLE))}")
+        material, secret = self._make_material(algorithm, public_key)
+        if public_key is not None:
+            await check_possession(owner, material, proof)
+        given: dict[str, Any] = {"scopes": (), **fields}
+        record = self._fit(
+            KeyRecord(
+                **given,
+                id=make_id(self._env, _KINDS[algorithm]),
+                owner=owner,
+                dialect=dialect,
+                material=material,
+                created=self._runtime.now(),
+                actor=actor,
+            )
+        )
+        await self._add("keys.issued", [record])
+        return Issued(record, secret)
+
+    async def import_keys(self, records: Sequence[KeyRecord], *, actor: str, reason: str = "") -> list[KeyRecord]:
+        """Take over keys that a venue has issued before: their ids and secrets go on working. All of them, or none.
+
+        A key that its holder has not shown to possess (a public key without proof) should be `pending`.
+
+        Args:
+            records: as read; state `active` or `pending`, version 1.
+            actor: who imports them.
+            reason: why; kept with each.
+
+        Raises:
+            ConfigError: the policy does not allow one of them.
+            KeyConflict: an id or a secret is taken.
+        """
+        fitting = [self.check_import(record, actor=actor, reason=reason) for record in records]
+        await self._add("keys.imported", fitting)
+        return fitting
+
+    def check_import(self, record: KeyRecord, *, actor: str, reason: str = "") -> KeyRecord:
+        """Return a record as it would be imported; the policy is asked, the store is not.
+
+        Raises:
+            ConfigError: the policy does not allow it.
+        """
+        if record.state not in ("active", "pending") or record.version != 1:
+            raise ConfigError(f"key {record.id}: import it as active or pending, and as version 1")
+        if record.state == "pending" and not isinstance(record.material, Ed25519):
+            raise ConfigError(f"key {record.id}: only a public key waits for a proof of possession")
+        created = self._runtime.now() if record.created is None else record.created
+        if not 0 <= created <= self._runtime.now():
+            raise ConfigError(f"key {record.id}: it was created before now and after 1970")
+        if not plausible(record.id):
+            raise ConfigError(f"key {record.id}: it begins as our own ids do, and is none (a typo?); use another id")
+        return self._fit(replace(record, created=created, actor=actor, reason=reason or record.reason))
+
+    async def rotate(
+        self,
+        id: str,
+        *,
+        actor: str,
+        overlap: int = life.DAY,
+        reason: str = "",
+        compromised: bool = False,
+        public_key: bytes | None = None,
+        proof: bytes = b"",
+    ) -> Issued:
+        """Replace a key by a new one that may do the same.
+
+        Args:
+            id: of the old key.
+            actor: who rotates it.
+            overlap: how long both verify, in ns: a day by default, at most 7.
+            reason: why.
+            compromised: the old key stops at once, whatever the overlap.
+            public_key: the client's new Ed25519 key, where it makes its own.
+            proof: the client's signature over `possession_text`.
+
+        Raises:
+            KeyConflict: the key cannot be rotated in its state, or was changed meanwhile; nothing was done.
+        """
+        old = await self.find(id)
+        material, secret = self._make_material(old.algorithm, public_key)
+        if public_key is not None:
+            await check_possession(old.owner, material, proof)
+        new_id, now = make_id(self._env, _KINDS[old.algorithm]), self._runtime.now()
+        retired, new = life.rotate(
+            old, new_id, material, at=now, actor=actor, overlap=overlap, reason=reason, compromised=compromised
+        )
+        new = self._fit(new)
+        await self._recorded("keys.rotated", old, actor, f"successor {new_id}; {reason}")
+        await self._put("keys.rotated", [retired, new])
+        await self._stop(old)
+        return Issued(new, secret)
+
+    async def activate(self, id: str, *, actor: str, proof: bytes, reason: str = "") -> KeyRecord:
+        """Make a pending key usable: its holder has shown to possess it.
+
+        Args:
+            id: of the key.
+            actor: who activates it.
+            proof: the holder's signature over `possession_text`.
+            reason: why.
+        """
+        record = await self.find(id)
+        await check_possession(record.owner, record.material, proof)
+        return await self._give("activate", record, actor, reason)
+
+    async def resume(self, id: str, *, actor: str, reason: str = "") -> KeyRecord:
+        """End a suspension."""
+        return await self._give("resume", await self.find(id), actor, reason)
+
+    async def suspend(self, id: str, *, actor: str, reason: str = "") -> KeyRecord:
+        """Stop a key for a while."""
+        return await self._take("suspend", await self.find(id), actor, reason)
+
+    async def revoke(self, id: str, *, actor: str, reason: str = "", compromised: bool = False) -> KeyRecord:
+        """End a key for good."""
+        return await self._take("compromise" if compromised else "revoke", await self.find(id), actor, reason)
+
+    async def expire(self, *, actor: str) -> list[KeyRecord]:
+        """End all keys whose time is over. They do not verify any more as it is; this writes it down.
+
+        Returns:
+            The ended keys.
+        """
+        ended: list[KeyRecord] = []
+        after, now = "", self._runtime.now()
+        while page := await self.keys.list(after):
+            after = page[-1].id
+            due = [record for record in page if record.expires is not None and record.expires <= now]
+            ended += [
+                await self._take("expire", record, actor, "expired") for record in due if record.state not in life.ENDED
+            ]
+        return ended
+
+    async def find(self, id: str) -> KeyRecord:
+        """Return a key.
+
+        Raises:
+            ConfigError: there is none of this id.
+        """
+        if id.startswith("tgs_"):
+            raise ConfigError("this is a secret, not the id of a key; whoever may have seen it has the key: rotate it")
+        record = await self.keys.find(id)
+        if record is None:
+            raise ConfigError(f"there is no key {id!r}; `tradeguard keys list` shows those there are")
+        return record
+
+    def _make_material(self, algorithm: str, public_key: bytes | None) -> tuple[Material, Secret | None]:
+        if algorithm not in _KINDS:
+            raise ConfigError(f"unknown algorithm {algorithm!r}; use {' or '.join(_KINDS)}")
+        if algorithm == HMAC_SHA256:
+            if public_key is not None:
+                raise ConfigError("a public key is for ed25519")
+            secret = make_secret(self._env)
+            return Hmac(secret), secret
+        if public_key is not None:
+            return Ed25519(public_key), None
+        seed = secrets.token_bytes(32)
+        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+        return Ed25519(public), Secret(encode_base64url(seed))
+
+    def _fit(self, record: KeyRecord) -> KeyRecord:
+        """Give a new record the scopes of its roles, and hold it against the policy."""
+        if not record.actor:
+            raise ConfigError(f"key {record.id}: say who does this (actor)")
+        if not record.owner:
+            raise ConfigError(f"key {record.id}: say who holds it (owner)")
+        record = replace(record, granted=self.policy.scopes_of(record.roles))
+        life.check_new(record, self.policy, self._runtime.now())
+        return record
+
+    async def _add(self, code: str, records: Sequence[KeyRecord]) -> None:
+        for ticket in [self._append(code, record, record.actor, _summary(record)) for record in records]:
+            await self._runtime.wait(ticket)
+        await self._put(code, records)
+
+    async def _give(self, verb: life.Verb, record: KeyRecord, actor: str, reason: str) -> KeyRecord:
+        """Do what gives power: on record first, stored, and the old version stopped last."""
+        after = life.step(record, verb, at=self._runtime.now(), actor=actor, reason=reason)
+        await self._recorded(_CODES[verb], record, actor, reason)
+        await self._put(_CODES[verb], [after])
+        await self._stop(record)
+        return after
+
+    async def _take(self, verb: life.Verb, record: KeyRecord, actor: str, reason: str) -> KeyRecord:
+        """Do what takes power away: stopped first, stored, and done even where it cannot be recorded."""
+        after = life.step(record, verb, at=self._runtime.now(), actor=actor, reason=reason)
+        ticket = self._append(_CODES[verb], record, actor, reason)
+        await self._stop(record)
+        await self._put(_CODES[verb], [after])
+        try:
+            await self._runtime.wait(ticket)
+        except BackendDown as error:
+            _log.critical("%s of key %s by %s is not on record: %s", _CODES[verb], record.id, actor, error)
+        return after
+
+    async def _stop(self, record: KeyRecord) -> None:
+        """Let no commit pass with this version of a key or an older one.
+
+        A state that is down keeps no record from being changed: other processes then go by the record, when they look.
+        """
+        try:
+            if self._state is not None:
+                await self._state.lift(key_number(record.id), record.version)
+        except BackendDown as error:
+            _log.critical("key %s changes, and the state cannot be told: %s", record.id, error)
+
+    async def _put(self, code: str, records: Sequence[KeyRecord]) -> None:
+        try:
+            await self.keys.put(records)
+        except TradeguardError as error:
+            for record in records:
+                self._append(f"{code}.failed", record, record.actor, str(error))
+            raise
+
+    async def _recorded(self, code: str, record: KeyRecord, actor: str, detail: str) -> None:
+        await self._runtime.wait(self._append(code, record, actor, detail))
+
+    def _append(self, code: str, record: KeyRecord, actor: str, detail: str) -> Ticket:
+        account, dialect = record.principal.account, record.dialect
+        return self._journal.append(
+            Event("key", self._runtime.now(), proven=True, code=code, key_id=record.id, account=account,
+                  dialect=dialect, detail=detail[:256], actor=actor, policy=self.policy_mark)
+        )  # fmt: skip
+
+
+_CODES: Final[dict[life.Verb, str]] = {
+    "activate": "keys.activated",
+    "suspend": "keys.suspended",
+    "resume": "keys.resumed",
+    "revoke": "keys.revoked",
+    "compromise": "keys.compromised",
+    "expire": "keys.expired",
+}
+
+
+def _summary(record: KeyRecord) -> str:
+    waiver = f"; waiver {record.waiver}" if record.waiver else ""
+    return f"owner {record.owner}; {' '.join(sorted(record.principal.scopes))}{waiver}; {record.reason}"
+
+
+async def check_possession(owner: str, material: Material, proof: bytes) -> None:
+    """Hold a proof of possession against a public key.
+
+    Raises:
+        ConfigError: it does not hold.
+    """
+    if not isinstance(material, Ed25519):
+        raise ConfigError("only a public key takes a proof of possession")
+    if not await material.verify(possession_text(owner, material.reveal()), proof):
+        raise ConfigError(
+            "the proof of possession does not hold: sign possession_text(owner, public_key) with the private key"
+        )

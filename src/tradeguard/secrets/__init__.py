@@ -1,0 +1,1 @@
+"""Secrets at rest: the master keys and what is sealed under them."""
