@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 
 import tradeguard as tg
 from tradeguard.core.errors import BackendDown
+from tradeguard.core.key import KeyState
 from tradeguard.core.ports import Colour
 
 SECRET, PORT = os.environ.get("API_SECRET") or secrets.token_hex(32), int(os.environ.get("PORT", "8000"))
@@ -35,8 +36,9 @@ class VenueKeys:
         if row is None:
             return None
         customer, secret, letters, enabled = row
-        scopes, state = {SCOPES[letter] for letter in letters}, "active" if enabled else "suspended"
-        return tg.KeyRecord(id=id, dialect="tg1", material=tg.Hmac(secret), scopes=scopes, owner=customer, state=state)
+        material, scopes = tg.Hmac(secret), {SCOPES[letter] for letter in letters}
+        state: KeyState = "active" if enabled else "suspended"
+        return tg.KeyRecord(id=id, dialect="tg1", material=material, scopes=scopes, owner=customer, state=state)
 
 
 database = sqlite3.connect(os.environ.get("VENUE_DATABASE", ":memory:"), isolation_level=None)

@@ -82,7 +82,7 @@ def make_keys() -> MemoryKeys:
 
 def make_checks(keys: MemoryKeys | None = None) -> list[object]:
     """The full list, in its usual order."""
-    signature = Signature(keys or make_keys(), dialects=(TG1, BINANCE), accept=("binance",))
+    signature = Signature(make_keys() if keys is None else keys, dialects=(TG1, BINANCE), accept=("binance",))
     return [Source(), signature, Freshness(), Network(), Scope(), Replay()]
 
 

@@ -4,13 +4,13 @@ Those that do not apply yet, because what they attack is not there yet:
 
 | attack | what it is | where its test will be |
 |---|---|---|
-| A13 in part | an order outlives a halt or a revoked key in a pool; `recheck` of an expiry is here | halts, streams |
+| A13 in part | an order outlives a halt in a pool, a stream its key; `recheck` of a key is here | halts, streams |
 | A15 in part | bad requests fill the disk; the byte budget of strangers is tested with the journal | tests/audit |
 | A18 in part | servers that buffer, inflate or reset; the caps and deadlines of the guard are here | tests/adapters |
 | A20, A21 | order counts and quotas that are given back, drained or spread over nodes | quotas |
 | A22 | conditions that span the slots of a Redis Cluster | Redis backend |
 | A23, S35 | a granted handshake or a repeated login text carries messages past the checks | websocket sessions |
-| A26 | a writer of the database changes scopes or lifts a halt | stored keys, halts |
+| A26 in part | a writer of the store lifts a halt; those of the key table: also tests/keys/test_sealed.py | halts |
 | A27 | a deleted or cut journal still verifies | audit chain |
 | A28 | fork and several workers on memory state | deployment checks, shared backends |
 | A29 | fingerprints of short secrets; those of signing keys are salted: tests/signing | TOTP, card numbers |
@@ -27,10 +27,12 @@ import hashlib
 import hmac
 import json
 import logging
+import sqlite3
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -58,6 +60,7 @@ from support import (
 
 from tradeguard.adapters.answer import refuse
 from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys
+from tradeguard.backends.sqlite import SQLiteKeys
 from tradeguard.checks.freshness import Freshness
 from tradeguard.checks.replay import Replay
 from tradeguard.checks.scope import Scope
@@ -66,7 +69,7 @@ from tradeguard.checks.source import Source
 from tradeguard.core.conditions import Outcome
 from tradeguard.core.decision import UNAUTHORIZED, Decision, Denial, Grant
 from tradeguard.core.drive import drive
-from tradeguard.core.errors import BackendDown, ConfigError
+from tradeguard.core.errors import BackendDown, ConfigError, KeyConflict
 from tradeguard.core.event import Event, Written
 from tradeguard.core.frame import check_frame
 from tradeguard.core.guard import Guard
@@ -74,6 +77,12 @@ from tradeguard.core.key import KeyRecord
 from tradeguard.core.policy import Operations, Policy
 from tradeguard.core.ports import Colour
 from tradeguard.core.request import Headers, Peer, Request
+from tradeguard.core.secret import Secret
+from tradeguard.keys.cache import CachedKeys
+from tradeguard.keys.issuer import Issuer, possession_text
+from tradeguard.keys.sealed import SealedKeys
+from tradeguard.secrets.master import MasterKey, MasterKeys
+from tradeguard.secrets.sealer import LocalSealer
 from tradeguard.signing.encoding import decode_base64url
 from tradeguard.signing.material import Ed25519, Hmac
 from tradeguard.signing.rows import BINANCE, TG1
@@ -424,6 +433,23 @@ def test_a13_a_grant_that_waited_is_asked_again(run: Run) -> None:
     assert denial.code == "signature.expired"
 
 
+def test_a13_a_grant_does_not_outlive_a_revocation(run: Run) -> None:
+    """A13: an order stands in a queue while its key is revoked, here or on another node of the same store."""
+    now = [10**12]
+    for elsewhere in (False, True):
+        store = make_keys()
+        here, there = (CachedKeys(store, clock=lambda: now[0]) for _ in range(2))
+        guard = make_guard([Signature(here), Freshness(), Scope(), Replay()])
+        grant: Grant = run(guard.admit(sign(TRADER, "POST", b"/v1/orders")))
+        assert grant.recheck() is None
+        record = run(store.find("trader"))
+        run((there if elsewhere else here).put([replace(record, state="revoked", version=2)]))
+        now[0] += 250 * MS if elsewhere else 0
+        denial = grant.recheck()
+        assert denial is not None
+        assert denial.code == "signature.revoked"
+
+
 class Full(MemoryJournal):
     """A journal whose disk is full."""
 
@@ -531,6 +557,129 @@ def test_a19_cancels_pass_when_the_nonce_store_is_full(run: Run) -> None:
     assert codes.count("granted") == 45
     assert codes[-1] == "replay.full"
     assert [_ask(run, guard, sign(TRADER, "DELETE", b"/v1/orders/1")) for _ in range(5)] == ["granted"] * 5
+
+
+class StolenFile:
+    """A file of sealed keys, a guard over it, and somebody who can write to the file past the library."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.state = path, Memory(since=1)
+        keys = [MasterKey(Secret(b"m" * 32))]
+        self.keys = SealedKeys(SQLiteKeys(path, busy=5.0), LocalSealer(MasterKeys(keys)))
+        self.issuer = Issuer(self.keys, MemoryJournal(), state=self.state, runtime=StillClock())
+        self.guard = make_guard([Signature(self.keys), Freshness(), Scope(), Replay()], state=self.state)
+        self.issued = drive(self.issuer.issue(actor="ops", owner="ann", scopes=["orders:read"]))
+
+    def write(self, statement: str, *values: object) -> list[Any]:
+        with sqlite3.connect(self.path) as database:
+            rows = database.execute(statement, values).fetchall()
+        database.close()
+        return rows
+
+    def request(self, method: str = "GET") -> Request:
+        assert self.issued.secret is not None
+        return sign(Signer(TG1, self.issued.record.id, self.issued.secret.reveal()), method, b"/v1/orders")
+
+
+@pytest.fixture
+def stolen(tmp_path: Path) -> Iterator[StolenFile]:
+    made = StolenFile(tmp_path / "keys.db")
+    yield made
+    made.keys.close()
+
+
+def test_a26_a_writer_of_the_database_does_not_widen_a_key(
+    stolen: StolenFile, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A26: the row says in plain text what the key may do; whoever changes it makes the key unknown."""
+    assert _ask(run, stolen.guard, stolen.request("POST")) == "scope.missing"
+    [(fields,)] = stolen.write("SELECT fields FROM key")
+    wider = fields.replace(b"orders:read", b"orders:write")
+    assert wider != fields
+    stolen.write("UPDATE key SET fields = ?", wider)
+    assert _is_401(run, stolen.request("POST"), stolen.guard)
+    assert _ask(run, stolen.guard, stolen.request()) == "signature.unknown"
+    assert "is refused: its row was changed" in caplog.text
+    stolen.write("UPDATE key SET fields = ?", fields)
+    assert _ask(run, stolen.guard, stolen.request()) == "granted"
+
+
+def test_a26_an_old_row_brought_back_is_refused(stolen: StolenFile, run: Run) -> None:
+    """A26: the key was revoked, and its row of before is whole and verifies: the number in the state does not."""
+    [row] = stolen.write("SELECT version, fields, sealed, mac FROM key")
+    run(stolen.issuer.revoke(stolen.issued.record.id, actor="ops"))
+    assert _ask(run, stolen.guard, stolen.request()) == "signature.unusable"
+    stolen.write("UPDATE key SET version = ?, fields = ?, sealed = ?, mac = ?", *row)
+    denial = _refused(run, stolen.request(), stolen.guard)
+    assert (denial.code, denial.executed) == ("signature.superseded", False)
+
+
+def test_a26_a_key_is_not_taken_over_by_another_ones_secret(stolen: StolenFile, run: Run) -> None:
+    """A26: the holder of one key writes the sealed part of its row into the row of a wider one."""
+    mine = stolen.issued
+    wide = run(stolen.issuer.issue(actor="ops", owner="bob", scopes=["orders:write"])).record.id
+    [(sealed,)] = stolen.write("SELECT sealed FROM key WHERE id = ?", mine.record.id)
+    stolen.write("UPDATE key SET sealed = ? WHERE id = ?", sealed, wide)
+    assert mine.secret is not None
+    assert _is_401(run, sign(Signer(TG1, wide, mine.secret.reveal()), "POST", b"/v1/orders"), stolen.guard)
+
+
+def test_a26_a_thief_of_the_file_finds_nothing_that_signs(stolen: StolenFile, tmp_path: Path) -> None:
+    """A26: every byte of the files is searched for the secret, in the forms it is known by."""
+    stolen.keys.close()
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert stolen.issued.secret is not None
+    secret = stolen.issued.secret.reveal()
+    assert stolen.issued.record.id.encode() in content
+    for form in (secret, secret[9:], secret.hex().encode(), hashlib.sha256(secret).digest()):
+        assert form not in content
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_a09_a_secret_is_not_imported_under_a_second_key(stolen: StolenFile, padding: int) -> None:
+    """A9: the captures of the first key would verify as the second, wider one's; also where both are sealed."""
+    assert stolen.issued.secret is not None
+    material = Hmac(stolen.issued.secret.reveal() + bytes(padding))
+    wide = KeyRecord(id="wide", dialect="tg1", material=material, scopes={"orders:*"}, owner="eve")
+    with pytest.raises(KeyConflict, match="has the secret of key"):
+        drive(stolen.issuer.import_keys([wide], actor="eve"))
+    assert drive(stolen.keys.find("wide")) is None
+
+
+def test_a09_a_foreign_public_key_is_not_taken_without_proof(stolen: StolenFile) -> None:
+    """A9: somebody registers another one's public key as a key of their own, and their captures with it."""
+    public = PRIVATE.public_key().public_bytes_raw()
+    copied = PRIVATE.sign(possession_text("ann", public))  # made by the holder, for the holder
+    for proof in (b"", copied):
+        with pytest.raises(ConfigError, match="the proof of possession does not hold"):
+            drive(
+                stolen.issuer.issue(
+                    actor="ops", owner="eve", scopes=["orders:*"], algorithm="ed25519", public_key=public, proof=proof
+                )
+            )
+
+
+def test_a_flood_of_made_up_keys_costs_no_key_its_place(run: Run) -> None:
+    """Strangers fill what is remembered of unknown keys; who is known is found without asking the store."""
+    store = make_keys()
+    asked: list[str] = []
+
+    class Noted(MemoryKeys):
+        async def find(self, id: str, /) -> KeyRecord | None:
+            asked.append(id)
+            return await store.find(id)
+
+    cache = CachedKeys(Noted(), clock=lambda: 10**12)
+    guard = make_guard([Signature(cache), Freshness(), Scope(), Replay()])
+    assert _ask(run, guard, sign(TRADER)) == "granted"
+    for number in range(500):
+        assert _ask(run, guard, sign(Signer(TG1, f"made-up-{number}", SECRET))) == "signature.unknown"
+    for number in range(20_000):
+        assert drive(cache.find(f"more-{number}")) is None
+    assert len(cache) < 20_000
+    asked.clear()
+    assert _ask(run, guard, sign(TRADER)) == "granted"
+    assert asked == []
 
 
 @pytest.mark.parametrize("address", [None, "2001:db8::1%eth0", "unix:", "203.0.113.9, 198.51.100.1"])
@@ -1017,7 +1166,7 @@ def test_s34_no_header_but_host_names_the_host(header: str, run: Run) -> None:
 def test_every_number_has_its_test_or_its_place_in_the_table() -> None:
     """The table at the head of this file is complete."""
     named = {name[5:8] for name in globals() if name.startswith(("test_a", "test_s")) and name[6:8].isdigit()}
-    later = {"a20", "a21", "a22", "a23", "a26", "a27", "a28", "a29", "s12", "s35", "s36"}
+    later = {"a20", "a21", "a22", "a23", "a27", "a28", "a29", "s12", "s35", "s36"}
     expected = {f"a{number:02d}" for number in range(1, 30)} | {f"s{number:02d}" for number in range(1, 37)}
     assert named | later == expected
     assert not named & later

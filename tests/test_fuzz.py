@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 TARGETS = {
     "frame": {"passed", "frame.path", "frame.target", "frame.token", "frame.host"},
     "operations": {"matched", "unmatched", "wrong"},
+    "keys": {"keys", "faults", "refused", "record", "tampered"},
     "credential": {"granted", "signature.wrong", "verifier.field", "guard.unclaimed"},
 }
 

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +13,10 @@ from support import SECRET
 from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys, MemoryRecent, MemoryTable
 from tradeguard.core.conditions import Condition, Limit, Quota
 from tradeguard.core.drive import drive
-from tradeguard.core.errors import ConfigError
+from tradeguard.core.errors import ConfigError, KeyConflict
 from tradeguard.core.event import Event
 from tradeguard.core.key import KeyRecord
+from tradeguard.core.ports import Closing, Following, KeyAdmin
 from tradeguard.core.principal import SCOPES
 from tradeguard.signing.material import Ed25519, Hmac
 
@@ -186,6 +189,149 @@ def test_of_eight_threads_that_add_one_secret_exactly_one_succeeds() -> None:
     for thread in threads:
         thread.join()
     assert len(added) == 1
+
+
+def next_of(record: KeyRecord, **fields: Any) -> KeyRecord:
+    return replace(record, version=record.version + 1, **fields)
+
+
+def other(number: int) -> bytes:
+    return b"%032d" % number
+
+
+def test_keys_are_a_store_that_can_be_changed_and_followed() -> None:
+    keys = MemoryKeys()
+    assert isinstance(keys, KeyAdmin)
+    assert isinstance(keys, Following)
+    assert not isinstance(keys, Closing)
+
+
+def test_the_next_version_of_a_key_takes_its_place() -> None:
+    keys, first = MemoryKeys([make_record()]), make_record()
+    drive(keys.put([next_of(first, state="suspended")]))
+    stored = drive(keys.find("k"))
+    assert stored is not None
+    assert (stored.version, stored.state) == (2, "suspended")
+    with pytest.raises(KeyConflict, match="key k was changed meanwhile: version 2 is stored"):
+        drive(keys.put([next_of(first, state="revoked")]))
+    with pytest.raises(KeyConflict, match="keeps the secret that it was made with"):
+        drive(keys.put([replace(first, version=3, material=Hmac(other(3)))]))
+    assert drive(keys.find("k")) is stored
+
+
+BATCHES: dict[str, tuple[list[KeyRecord], str]] = {
+    "an id twice": ([make_record("a", other(1)), make_record("a", other(2))], "key a exists"),
+    "an id twice, with one secret": ([make_record("a", other(1)), make_record("a", other(1))], "key a exists"),
+    "a secret twice": ([make_record("a", other(1)), make_record("b", other(1))], "key b has the secret of key a"),
+    "an unknown version": ([make_record("a", other(1)), replace(make_record("b", other(2)), version=2)], "not known"),
+    "a taken secret": ([make_record("a", other(1)), make_record("b")], "key b has the secret of key k"),
+    "a taken id": ([make_record("a", other(1)), make_record("k", other(2))], "key k exists"),
+    "a scope nobody declared": ([make_record("a", other(1)), make_record("b", other(2), "no:such")], "unknown scope"),
+}
+
+
+@pytest.mark.parametrize(("batch", "why"), BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_a_batch_all_is_stored_or_nothing(batch: list[KeyRecord], why: str, turn: int) -> None:
+    keys = MemoryKeys([make_record()])
+    before = drive(keys.changes(None)).mark
+    with pytest.raises(ConfigError, match=why if turn == 1 else None):
+        drive(keys.put(batch[::turn]))
+    assert [record.id for record in drive(keys.list())] == ["k"]
+    assert drive(keys.changes(before)).ids == ()
+    drive(keys.put([make_record("a", other(1)), make_record("c", other(2))]))  # nothing of it is taken
+
+
+def test_two_versions_of_a_key_in_one_batch_follow_each_other() -> None:
+    keys, first = MemoryKeys(), make_record()
+    drive(keys.put([first, second := next_of(first), next_of(second, state="revoked")]))
+    assert (drive(keys.find("k")) or first).version == 3
+
+
+def test_keys_are_listed_by_id_and_page_by_page() -> None:
+    keys = MemoryKeys([make_record(id, other(number)) for number, id in enumerate(["c", "a", "B", "b", "a1"])])
+    assert [record.id for record in drive(keys.list())] == ["B", "a", "a1", "b", "c"]
+    assert [record.id for record in drive(keys.list("a", 2))] == ["a1", "b"]
+    assert [record.id for record in drive(keys.list("aa"))] == ["b", "c"]
+    assert drive(keys.list("c")) == []
+
+
+def test_the_holder_of_a_secret_is_found() -> None:
+    keys = MemoryKeys([make_record()])
+    assert drive(keys.holder(Hmac(SECRET))) == "k"
+    assert drive(keys.holder(Hmac(SECRET + bytes(4)))) == "k"  # the same secret to HMAC
+    assert drive(keys.holder(Hmac(other(1)))) is None
+    assert (
+        drive(keys.holder(Ed25519(bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"))))
+        is None
+    )
+
+
+def test_changes_are_told_once_each_from_a_mark_on() -> None:
+    keys = MemoryKeys([make_record()])
+    first = drive(keys.changes(None))
+    assert first.ids is None
+    assert drive(keys.changes(first.mark)) == (first.mark, ())
+    drive(keys.put([next_of(make_record()), make_record("a", other(1))]))
+    drive(keys.put([next_of(next_of(make_record()))]))
+    second = drive(keys.changes(first.mark))
+    assert second.ids == ("k", "a")
+    assert second.mark != first.mark
+    assert drive(keys.changes(second.mark)).ids == ()
+    assert drive(keys.changes(first.mark)) == second  # a mark can be asked for again
+
+
+def test_of_a_mark_of_another_store_anything_may_have_changed() -> None:
+    keys, others = MemoryKeys([make_record()]), MemoryKeys([make_record()])
+    mark = drive(others.changes(None)).mark
+    assert drive(keys.changes(mark)).ids is None
+    assert drive(keys.changes(mark)).mark != mark
+
+
+def test_the_latest_use_is_kept() -> None:
+    keys = MemoryKeys([make_record()])
+    assert drive(keys.uses(["k", "none"])) == {}
+    drive(keys.touch({"k": 5}))
+    drive(keys.touch({"k": 3, "a": 1}))
+    assert drive(keys.uses(["k", "a", "none"])) == {"k": 5, "a": 1}
+    keys.used(make_record(), 9)
+    assert drive(keys.uses(["k"])) == {"k": 9}
+
+
+def test_a_key_stands_as_its_record_says_now() -> None:
+    keys = MemoryKeys([replace(make_record(), expires=AT + 1)])
+    assert keys.stands("k", AT)
+    assert not keys.stands("k", AT + 1)
+    assert not keys.stands("none", AT)
+    drive(keys.put([replace(make_record(), version=2, state="revoked")]))
+    assert not keys.stands("k", AT)
+
+
+def test_there_is_nothing_to_renew() -> None:
+    MemoryKeys().renew()
+
+
+def test_of_eight_threads_that_change_one_key_exactly_one_succeeds() -> None:
+    keys, start, changed = MemoryKeys([make_record()]), threading.Barrier(8), list[int]()
+
+    def suspend(place: int) -> None:
+        record = next_of(make_record(), state="suspended", reason=str(place))
+        start.wait()
+        try:
+            keys.put_now(record)
+        except KeyConflict:
+            return
+        changed.append(place)
+
+    threads = [threading.Thread(target=suspend, args=(place,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stored = drive(keys.find("k"))
+    assert stored is not None
+    assert [stored.reason] == [str(place) for place in changed]
+    assert stored.version == 2
 
 
 # the journal

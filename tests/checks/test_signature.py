@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from support import (
     SECRET,
     TRADER,
     Bytes,
+    StillClock,
     make_guard,
     make_keys,
     make_request,
@@ -26,16 +28,17 @@ from support import (
 )  # fmt: skip
 
 from tradeguard.adapters.answer import Answer, refuse
-from tradeguard.backends.memory import MemoryJournal, MemoryKeys
+from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys
 from tradeguard.checks.freshness import Freshness
 from tradeguard.checks.replay import Replay
 from tradeguard.checks.scope import Scope
 from tradeguard.checks.signature import Signature
 from tradeguard.core.body import SLOW
+from tradeguard.core.conditions import Below
 from tradeguard.core.decision import UNAUTHORIZED, Decision, Denial, Grant, Refused
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.guard import Guard
-from tradeguard.core.key import KeyRecord, KeyState
+from tradeguard.core.key import KeyRecord, KeyState, key_number
 from tradeguard.core.policy import Operations
 from tradeguard.core.ports import Colour
 from tradeguard.core.request import Request
@@ -546,3 +549,154 @@ def test_the_credential_says_what_was_proved(run: Run) -> None:
     assert credential.coverage == TG1.coverage
     with pytest.raises(AttributeError, match="write-once"):
         request.prove(credential, request.principal)  # type: ignore[arg-type]
+
+
+# --- the key changes: conditions, recheck, following ---------------------------------------------------------------
+
+
+class Follows:
+    """Keys that note what they are told, and stand as the test says."""
+
+    colour: Colour = "instant"
+
+    def __init__(self) -> None:
+        self.keys, self.uses, self.renewed, self.asked = (
+            make_keys(),
+            list[tuple[str, int]](),
+            0,
+            list[tuple[str, int]](),
+        )
+        self.up = True
+
+    async def find(self, id: str, /) -> KeyRecord | None:
+        return await self.keys.find(id)
+
+    def stands(self, id: str, at: int, /) -> bool:
+        self.asked.append((id, at))
+        return self.up
+
+    def used(self, record: KeyRecord, at: int, /) -> None:
+        self.uses.append((record.id, at))
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+
+def test_it_asks_that_the_version_is_above_the_number_of_the_key(run: Run) -> None:
+    check, request = Signature(Watched()), sign(TRADER)
+    assert check.kinds == {Below}
+    assert list(check.conditions(request)) == []  # nobody is proved yet
+    assert isinstance(run(make_guard([check, Freshness(), Scope(), Replay()]).admit(request)), Grant)
+    assert list(check.conditions(request)) == [Below(("key:trader",), 1)]
+
+
+def test_an_unsigned_request_has_no_condition() -> None:
+    assert list(Signature(Watched()).conditions(make_request("GET", b"/v1/time"))) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "number", "passes"), [(1, 0, True), (2, 1, True), (1, 1, False), (2, 2, False), (2, 9, False)]
+)
+def test_a_key_passes_whose_version_is_above_the_number(version: int, number: int, passes: bool, run: Run) -> None:
+    state = Memory(since=1)
+    run(state.lift(key_number("mine"), number))
+    decision = run(
+        _guard(MemoryKeys([_mine()]) if version == 1 else _second(), rows=(TG1,), state=state).admit(sign(MINE))
+    )
+    assert isinstance(decision, Grant) == passes
+    if isinstance(decision, Denial):
+        face = (decision.code, decision.status, decision.executed, decision.retry_after)
+        assert face == ("signature.superseded", 503, False, 1)
+
+
+def _mine(**fields: Any) -> KeyRecord:
+    return KeyRecord(id="mine", dialect="tg1", material=Hmac(SECRET), scopes={"orders:read"}, **fields)
+
+
+def _second() -> MemoryKeys:
+    return MemoryKeys([_mine(), _mine(version=2)])
+
+
+def test_the_number_of_one_key_stops_no_other(run: Run) -> None:
+    state = Memory(since=1)
+    for id in ("trader", "min", "mine2", "mine:1", "MINE"):
+        run(state.lift(key_number(id), 99))
+    assert isinstance(run(_guard(MemoryKeys([_mine()]), rows=(TG1,), state=state).admit(sign(MINE))), Grant)
+
+
+def test_a_superseded_key_makes_this_node_look_again(run: Run) -> None:
+    keys, state = Follows(), Memory(since=1)
+    guard = _guard(keys, state=state)
+    assert isinstance(run(guard.admit(sign(TRADER))), Grant)
+    assert keys.renewed == 0
+    run(state.lift(key_number("trader"), 1))
+    assert run(guard.admit(sign(TRADER))).code == "signature.superseded"
+    assert keys.renewed == 1
+
+
+def test_a_store_that_is_not_followed_is_not_told(run: Run) -> None:
+    state = Memory(since=1)
+    run(state.lift(key_number("trader"), 1))
+    assert run(_guard(Watched(), state=state).admit(sign(TRADER))).code == "signature.superseded"
+
+
+def test_a_use_is_noted_once_the_proof_holds_and_never_for_strangers(run: Run) -> None:
+    keys = Follows()
+    guard = _guard(keys)
+    for request in (_wrong(sign(TRADER)), sign(NOBODY), sign(BINA_AS_TG1), sign(TRADER, target=b"/v1/nowhere")):
+        run(guard.admit(request))
+    assert keys.uses == [("trader", NOW)]  # the last one: who it was is proved, whatever was asked
+    for state in STATES:
+        mine = KeyRecord(
+            id=state, dialect="tg1", material=Hmac(state.encode() * 4), scopes={"orders:read"}, state=state
+        )
+        keys.keys.put_now(mine)
+        run(guard.admit(sign(Signer(TG1, state, state.encode() * 4))))
+    assert len(keys.uses) == 1
+
+
+def test_a_grant_is_looked_at_again_by_this_nodes_view(run: Run) -> None:
+    keys = Follows()
+    grant = run(_guard(keys).admit(sign(TRADER)))
+    assert isinstance(grant, Grant)
+    assert grant.recheck() is None
+    assert keys.asked == [("trader", NOW)]
+    keys.up = False
+    denial = grant.recheck()
+    assert denial is not None
+    assert (denial.code, denial.status, denial.executed) == ("signature.revoked", 403, False)
+
+
+@pytest.mark.parametrize("state", ["suspended", "revoked", "compromised"])
+def test_a_grant_does_not_outlive_its_revocation(state: KeyState, run: Run) -> None:
+    keys = MemoryKeys([_mine()])
+    grant = run(_guard(keys, rows=(TG1,)).admit(sign(MINE)))
+    assert grant.recheck() is None
+    keys.put_now(_mine(state=state, version=2))
+    assert grant.recheck().code == "signature.revoked"
+
+
+def test_a_grant_of_a_key_that_was_rotated_stands_until_the_overlap_is_over(run: Run) -> None:
+    keys, clock = MemoryKeys([_mine()]), StillClock()
+    grant = run(_guard(keys, rows=(TG1,), runtime=clock).admit(sign(MINE)))
+    keys.put_now(_mine(state="retiring", successor="new", expires=NOW + SECOND, version=2))
+    assert grant.recheck() is None
+    clock.at = NOW + SECOND
+    assert grant.recheck().code == "signature.revoked"
+
+
+def test_an_expiry_is_told_as_such_before_a_revocation(run: Run) -> None:
+    keys, clock = Follows(), StillClock()
+    keys.keys.put_now(
+        KeyRecord(id="ends", dialect="tg1", material=Hmac(b"e" * 32), scopes={"orders:read"}, expires=NOW + 1)
+    )
+    grant = run(_guard(keys, runtime=clock).admit(sign(Signer(TG1, "ends", b"e" * 32))))
+    clock.at, keys.up = NOW + 1, False
+    assert grant.recheck().code == "signature.expired"
+
+
+def test_over_a_store_that_is_not_followed_only_the_expiry_is_looked_at(run: Run) -> None:
+    keys = Watched()
+    grant = run(_guard(keys).admit(sign(TRADER)))
+    keys.keys.put_now(replace(run(keys.keys.find("trader")), state="revoked", version=2))
+    assert grant.recheck() is None

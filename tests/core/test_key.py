@@ -31,7 +31,7 @@ def test_any_other_key_id_is_an_error_that_names_it(id: str) -> None:
 
 @pytest.mark.parametrize("fields", [{"scopes": "orders:read"}, {"networks": "203.0.113.0/24"}])
 def test_scopes_and_networks_are_collections(fields: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="key k: (scopes|networks) is a collection, not a text"):
+    with pytest.raises(ConfigError, match=r"key k: (scopes|networks) is a collection, not a text"):
         make_record(**fields)
 
 
@@ -113,8 +113,8 @@ def test_an_unknown_state_is_refused() -> None:
 
 
 TEXTS = (
-    "owner", "account", "parent", "on_behalf_of", "label", "tier", "predecessor", "successor", "waiver", "reason", "actor",
-    "dialect",
+    "owner", "account", "parent", "on_behalf_of", "label", "tier", "predecessor", "successor", "waiver", "reason",
+    "actor", "dialect",
 )  # fmt: skip
 
 
@@ -156,7 +156,16 @@ def test_a_binding_names_a_certificate(binding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "binding", ["x", "spki-sha256:", "spki-sha256:" + "0" * 63, "spki-sha256:" + "A" * 64, "spiffe://", "spiffe:// a", "SPIFFE://a"]
+    "binding",
+    [
+        "x",
+        "spki-sha256:",
+        "spki-sha256:" + "0" * 63,
+        "spki-sha256:" + "A" * 64,
+        "spiffe://",
+        "spiffe:// a",
+        "SPIFFE://a",
+    ],
 )
 def test_any_other_binding_is_refused(binding: str) -> None:
     with pytest.raises(ConfigError, match="key k: binding is spki-sha256:<64 hex digits> or spiffe://<id>"):

@@ -1,4 +1,4 @@
-"""The plan: its parts fit each other or it is refused, and its mark changes with every one of them and with nothing else."""
+"""The plan: its parts fit each other or it is refused; its mark changes with each of them and with nothing else."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tradeguard.core.decision import Denial
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.plan import Plan
 from tradeguard.core.policy import Operations, Policy
-from tradeguard.core.ports import Colour, Port
+from tradeguard.core.ports import Colour, Port, Runtime
 from tradeguard.core.request import Request
 from tradeguard.core.runtime import Loop, Threads
 
@@ -60,7 +60,10 @@ def test_it_holds_what_it_was_given() -> None:
     ("parts", "why"),
     [
         ({"operations": {"GET /x": "no:such"}}, "operation 'GET /x': unknown scope 'no:such'"),
-        ({"operations": {"GET /x": {"scopes": "orders:read", "assurance": 2}}}, "asks for assurance 2; no check gives it"),
+        (
+            {"operations": {"GET /x": {"scopes": "orders:read", "assurance": 2}}},
+            "asks for assurance 2; no check gives it",
+        ),
         ({"checks": []}, "no check proves who is asking"),
         ({"checks": [check for check in make_checks() if not isinstance(check, Scope)]}, "the list has no scope check"),
         ({"without": ("scope",)}, "in the list and in without"),
@@ -76,7 +79,7 @@ def test_a_state_that_cannot_settle_what_a_check_asks_is_refused(kinds: frozense
     class Less(Memory):
         supports = kinds
 
-    with pytest.raises(ConfigError, match="needs .*, which Less cannot settle"):
+    with pytest.raises(ConfigError, match=r"needs .*, which Less cannot settle"):
         plan(state=Less(since=1))
 
 
@@ -86,10 +89,11 @@ def test_each_port_waits_in_a_way_of_the_host() -> None:
             self.colour: Colour = colour
 
     made, ports = plan(), list[Port]()
-    for runtime, colour, fits in (
+    cases: list[tuple[Runtime, Colour, bool]] = [
         (Loop(), "async", True), (Loop(), "blocking", False), (Loop(), "brief", True),
         (Threads(), "async", False), (Threads(), "blocking", True), (StillClock(), "async", True),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for runtime, colour, fits in cases:
         ports = [Remote(colour)]
         if fits:
             made.check_colours(runtime, ports)
@@ -113,7 +117,7 @@ def test_the_order_of_sets_rows_and_roles_does_not_change_it() -> None:
         "roles": {"view": ["market:read"], "desk": ["orders:write", "orders:read"]},
     }  # fmt: skip
     assert plan(policy=turned).mark == plan().mark
-    rows = dict(reversed(OPERATIONS.items()))
+    rows = dict(reversed(list(OPERATIONS.items())))
     made = Plan(make_checks(), Policy(**POLICY), Operations(rows), Memory(since=1))
     assert made.mark == plan().mark
 
@@ -124,7 +128,9 @@ def test_it_is_the_same_in_another_process() -> None:
     command = [sys.executable, "-c", code]
     paths = {"PYTHONPATH": ":".join([*sys.path, __file__.rpartition("/")[0]])}
     marks = {
-        subprocess.run(command, env={**paths, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            command, env={**paths, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
         for seed in ("1", "2")
     }
     assert marks == {plan().mark + "\n"}
@@ -134,7 +140,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "another limit": {"policy": {"body_bytes": 1_048_577}},
     "another time": {"policy": {"body_seconds": 9.0}},
     "a declared scope more": {"policy": {"scopes": ["algo:run", "algo:stop", "algo:see"]}},
-    "a role wider": {"policy": {"roles": {"desk": ["orders:read", "orders:write", "orders:cancel"], "view": ["market:read"]}}},
+    "a role wider": {
+        "policy": {"roles": {"desk": ["orders:read", "orders:write", "orders:cancel"], "view": ["market:read"]}}
+    },
     "a role renamed": {"policy": {"roles": {"desks": ["orders:read", "orders:write"], "view": ["market:read"]}}},
     "a tier less": {"policy": {"tiers": ["gold"]}},
     "an operation more": {"operations": {"GET /v1/more": "orders:read"}},

@@ -1,4 +1,4 @@
-"""Many keys at once: every bad line told, every good one in, nothing twice, nothing half done, and the same when dry."""
+"""Many keys at once: every bad line told, every good one in, nothing twice or half done, and the same when dry."""
 
 import io
 import json
@@ -53,7 +53,8 @@ def record(id: str, secret: str | None = None, **fields: Any) -> KeyRecord:
 def lines(*records: KeyRecord | str) -> list[Line]:
     """Lines with those records; a text is the reason why there is none."""
     return [
-        Line(number, None, each) if isinstance(each, str) else Line(number, each) for number, each in enumerate(records, 2)
+        Line(number, None, each) if isinstance(each, str) else Line(number, each)
+        for number, each in enumerate(records, 2)
     ]
 
 
@@ -85,8 +86,8 @@ def test_what_is_stored_already_is_left_alone() -> None:
     drive(to.revoke("b", actor="ops"))
     report = bring(to, lines(record("a", scopes={"orders:*"}), record("b"), record("c")))
     assert (report.read, report.imported, report.present, report.bad) == (3, 1, 2, 0)
-    assert drive(to.keys.find("a")).scopes == {"orders:read"}
-    assert drive(to.keys.find("b")).state == "revoked"
+    assert drive(to.find("a")).scopes == {"orders:read"}
+    assert drive(to.find("b")).state == "revoked"
 
 
 @pytest.mark.parametrize("batch", [1, 2, 100])

@@ -20,13 +20,13 @@ from tradeguard.core.errors import BackendDown, ConfigError
 from tradeguard.core.event import Event
 from tradeguard.core.key import Changes, KeyRecord, KeyState, Mark, Material
 from tradeguard.core.ports import Colour, Following, KeyAdmin
+from tradeguard.core.secret import Secret
 from tradeguard.keys.cache import CachedKeys
 from tradeguard.keys.format import make_id
 from tradeguard.keys.sealed import SealedKeys
 from tradeguard.secrets.master import MasterKey, MasterKeys
 from tradeguard.secrets.sealer import LocalSealer
 from tradeguard.signing.material import Hmac
-from tradeguard.core.secret import Secret
 
 POLL, STALE, MINUTE = 250, 30_000, 60_000_000_000
 
@@ -133,7 +133,7 @@ def desk(store: Any = None, **options: Any) -> Desk:
 
 async def versions(cache: CachedKeys, *ids: str) -> list[int | None]:
     found = [await cache.find(id) for id in ids]
-    return [record and record.version for record in found]
+    return [None if record is None else record.version for record in found]
 
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"poll": 0}, {"stale_after": 0}, {"poll": -1}])
@@ -294,6 +294,40 @@ def test_what_a_store_can_do_is_done_through_the_cache(run: Run) -> None:
         await d.cache.touch({"a": 5})
         assert await d.cache.uses(["a", "b"]) == {"a": 5}
         assert (await d.cache.changes(None)).ids is None
+
+    run(work())
+
+
+def test_a_cache_that_is_told_to_renew_polls_with_the_next_request(run: Run) -> None:
+    d = desk()
+
+    async def work() -> None:
+        assert await versions(d.cache, "a") == [1]
+        await d.store.keys.put([after(key("a"))])
+        d.cache.renew()
+        assert await versions(d.cache, "a") == [2]
+        assert d.store.calls.count("changes") == 2
+
+    run(work())
+
+
+def test_by_default_it_lags_a_quarter_of_a_second_and_bears_an_outage_of_30_seconds(run: Run) -> None:
+    store, clock = Store(key("a")), Clock()
+    cache = CachedKeys(store, clock=clock)
+
+    async def work() -> None:
+        await cache.find("a")
+        await store.keys.put([after(key("a"), "retiring")])
+        clock.at += SECOND // 4 - 1
+        assert await versions(cache, "a") == [1]
+        clock.at += 1
+        assert await versions(cache, "a") == [2]
+        store.down = True
+        clock.at += 30 * SECOND
+        assert await versions(cache, "a") == [2]
+        clock.at += 1
+        with pytest.raises(BackendDown):
+            await cache.find("a")
 
     run(work())
 
@@ -757,7 +791,7 @@ def test_uses_are_noted_once_a_minute_and_written_off_the_way_of_a_request() -> 
     assert written(d) == {}
     d.wait(POLL)
     drive(d.cache.find("a"))
-    assert written(d)["a"] in (NOW, NOW + 5)
+    assert written(d) == {"a": NOW}
     d.cache.used(a, NOW + MINUTE)
     d.wait(MINUTE)
     drive(d.cache.find("a"))
@@ -801,6 +835,34 @@ def test_closing_over_a_find_only_store_says_nothing(colour: Colour, caplog: pyt
     with caplog.at_level(logging.WARNING):
         cache.close()
     assert caplog.text == ""
+
+
+def test_over_a_store_that_waits_on_a_loop_no_uses_are_written() -> None:
+    class Remote(Store):
+        async def touch(self, uses: Mapping[str, int], /) -> None:
+            raise AssertionError(uses)
+
+    d = desk(Remote(key("a"), colour="async"))
+    d.cache.used(key("a"), NOW)
+    d.wait(MINUTE)
+    asyncio.run(versions(d.cache, "a"))
+    d.cache.close()
+    assert written(d) == {}
+
+
+def test_only_successors_are_asked_for() -> None:
+    asked: list[Sequence[str]] = []
+
+    class Noting(Store):
+        async def uses(self, ids: Sequence[str], /) -> Mapping[str, int]:
+            asked.append(ids)
+            return await super().uses(ids)
+
+    d = desk(Noting(key("a")), journal=MemoryJournal())
+    d.cache.used(key("a"), NOW)
+    d.cache.used(key("old", state="retiring", successor="new"), NOW)
+    d.cache.close()
+    assert asked == [["new"]]
 
 
 def overlapping(*uses: tuple[str, int], stored: Mapping[str, int] | None = None) -> list[Event]:

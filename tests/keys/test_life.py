@@ -1,6 +1,7 @@
 """The life of a key: a state machine that hypothesis walks through, and each rule of the module's head by itself."""
 
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any, get_args
 
 import pytest
@@ -118,11 +119,11 @@ def test_a_suspended_key_that_has_a_successor_is_retiring_when_it_comes_back() -
 def test_the_cure_is_named() -> None:
     with pytest.raises(KeyConflict, match="cannot retire; rotate its successor new"):
         life.step(make(state="retiring", successor="new"), "retire", at=NOW, actor="ops")
-    with pytest.raises(KeyConflict, match="cannot retire$"):
+    with pytest.raises(KeyConflict, match=r"cannot retire$"):
         life.step(make(state="suspended"), "retire", at=NOW, actor="ops")
     for state in ENDED:
         with pytest.raises(KeyConflict, match="cannot resume; issue a new one"):
-            life.step(make(state=state), "resume", at=NOW, actor="ops")
+            life.step(make(state=state, successor="new"), "resume", at=NOW, actor="ops")
 
 
 # rules 2 and 3: rotation
@@ -198,8 +199,26 @@ def test_a_waiver_is_not_inherited() -> None:
 def test_a_rotation_gives_no_power_before_its_time() -> None:
     old = make(not_before=NOW + DAY, expires=NOW + 10 * DAY)
     _, new = life.rotate(old, "new", material(2), at=NOW, actor="ops")
-    assert not new.usable(NOW)
+    assert (new.not_before, new.expires) == (NOW + DAY, NOW + 10 * DAY)
     assert not new.usable(NOW + DAY - 1)
+    assert new.usable(NOW + DAY)
+
+
+@pytest.mark.parametrize("begun", [NOW, NOW - DAY])
+def test_of_a_key_that_has_begun_the_successor_begins_now(begun: int) -> None:
+    _, new = life.rotate(make(not_before=begun, expires=NOW + 9 * DAY), "new", material(2), at=NOW, actor="ops")
+    assert (new.not_before, new.expires) == (None, NOW + NOW + 9 * DAY - begun)
+
+
+def test_a_compromised_key_ends_with_its_rotation() -> None:
+    old, new = life.rotate(make(), "new", material(2), at=NOW, actor="ops", overlap=DAY, compromised=True)
+    assert (old.state, old.successor, old.expires, old.version) == ("compromised", "new", None, 2)
+    assert not old.usable(NOW)
+    assert new.usable(NOW)
+
+
+def test_a_day_is_a_day() -> None:
+    assert (HOUR, DAY) == (3_600 * SECOND, 86_400 * SECOND)
 
 
 # rules 4 and 5: what a new key may not be
@@ -259,6 +278,18 @@ def test_a_scope_that_the_policy_declares_may_be_held() -> None:
 def test_an_allow_list_of_everywhere_is_none(networks: list[str]) -> None:
     with pytest.raises(ConfigError, match="allow list"):
         life.check_new(make(**{**WITHDRAW, "networks": networks}), POLICY, NOW)
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "2001::/16", "::ffff:10.0.0.0/104"])
+def test_the_widest_network_of_an_allow_list(network: str) -> None:
+    life.check_new(make(**{**WITHDRAW, "networks": [network]}), POLICY, NOW)
+    wider = str(ip_network(network).supernet())
+    with pytest.raises(ConfigError, match="is no allow list for funds:withdraw; name smaller networks"):
+        life.check_new(make(**{**WITHDRAW, "networks": [network, wider]}), POLICY, NOW)
+
+
+def test_a_small_network_of_ipv6_is_an_allow_list() -> None:
+    life.check_new(make(**{**WITHDRAW, "networks": ["2001:db8::/96", "2001:db8::1"]}), POLICY, NOW)
 
 
 def test_a_wildcard_is_no_way_around_the_rules() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import NOW, PRIVATE, SECRET
+from support import NOW, PRIVATE
 
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord
@@ -76,9 +76,10 @@ both = pytest.mark.parametrize("form", FORMS)
 def test_a_line_says_all_there_is_to_say(form: Format) -> None:
     record = one(
         form, id="K-1", dialect="binance", algorithm="hmac-sha256", encoding="text", owner="ann", account="acme",
-        parent="group", on_behalf_of="bob", label="My bot, \"the\" one", tier="gold", binding="spiffe://a", waiver="as agreed",
-        reason="moved", scopes="orders:read, orders:write;market:read", roles="desk view", state="active",
-        networks="203.0.113.0/24,2001:db8::/48", created="2020-01-31", not_before="2026-01-31T12:00:00Z", expires="90d",
+        parent="group", on_behalf_of="bob", label="My bot, \"the\" one", tier="gold", binding="spiffe://a",
+        waiver="as agreed", reason="moved", scopes="orders:read, orders:write;market:read", roles="desk view",
+        state="active", networks="203.0.113.0/24,2001:db8::/48", created="2020-01-31",
+        not_before="2026-01-31T12:00:00Z", expires="90d",
         restrictions='{"accounts": ["a"], "order_notional": "10.5"}',
     )  # fmt: skip
     assert is_secret(record, PLAIN.encode())
@@ -128,7 +129,8 @@ def test_every_column_is_read() -> None:
     ("secret", "encoding"),
     [
         (PLAIN, ""), (PLAIN, "text"), (PLAIN.encode().hex(), "hex"), (PLAIN.encode().hex().upper(), "hex"),
-        (base64.b64encode(PLAIN.encode()).decode(), "base64"), (base64.urlsafe_b64encode(b"?>" * 10).decode(), "base64"),
+        (base64.b64encode(PLAIN.encode()).decode(), "base64"),
+        (base64.urlsafe_b64encode(b"?>" * 10).decode(), "base64"),
         (base64.b64encode(PLAIN.encode()).decode().rstrip("="), "base64"),
     ],
 )  # fmt: skip
@@ -239,12 +241,14 @@ def test_a_line_that_is_wrong_is_told_with_its_reason(form: Format, columns: dic
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"owner": 5}, "owner is a text"), ({"owner": False}, "owner is a text"), ({"secret": ["x"]}, "secret is a text"),
+        ({"owner": 5}, "owner is a text"), ({"owner": False}, "owner is a text"),
+        ({"secret": ["x"]}, "secret is a text"),
         ({"algorithm": {}}, "algorithm is a text"), ({"scopes": {"a": 1}}, "scopes is a list of texts"),
         ({"scopes": [5]}, "scopes is a list of texts"), ({"scopes": [["a"]]}, "scopes is a list of texts"),
         ({"scopes": 5}, "scopes is a list of texts"), ({"expires": 1.5}, "expires is a text"),
         ({"expires": True}, "expires is a text"), ({"expires": 10**30}, ""), ({"expires": -(10**30)}, ""),
-        ({"restrictions": [1]}, "restrictions is a JSON object"), ({"restrictions": {"order_notional": []}}, "order_notional"),
+        ({"restrictions": [1]}, "restrictions is a JSON object"),
+        ({"restrictions": {"order_notional": []}}, "order_notional"),
         ({"restrictions": {"order_notional": 1}}, "order_notional"), ({"owner": "\ud800"}, "half a character"),
         ({"secret": "\ud800" * 20}, "half a character"), ({"colour": "red"}, "a column is none of account"),
         ({"scope": "x"}, "there is no column 'scope'; did you mean scopes"),
@@ -261,9 +265,10 @@ def test_a_json_value_of_the_wrong_kind_is_told(more: dict[str, Any], why: str) 
     ("text", "why"),
     [
         ("{", "no JSON: "), ("[]", "no JSON object"), ("5", "no JSON object"), ("null", "no JSON object"),
-        ('{"id": "k", "id": "j"}', "no JSON: a name stands twice"), ('{"restrictions": {"sides": [], "sides": []}}', "twice"),
+        ('{"id": "k", "id": "j"}', "no JSON: a name stands twice"),
+        ('{"restrictions": {"sides": [], "sides": []}}', "twice"),
         ("[" * 60_000, "no JSON"), ('{"a":' * 10_000, "no JSON"), ("9" * 5_000, "no JSON"), ("{} {}", "no JSON"),
-        ('{"secret": "%s" x' % PLAIN, "no JSON"), ('{"secret": "%s\\q"}' % PLAIN, "no JSON"),
+        (f'{{"secret": "{PLAIN}" x', "no JSON"), (f'{{"secret": "{PLAIN}\\q"}}', "no JSON"),
     ],
 )  # fmt: skip
 def test_what_is_no_json_is_told_and_the_next_line_read(text: str, why: str) -> None:

@@ -210,7 +210,9 @@ def test_it_is_a_key_store_over_a_table(table: Table) -> None:
 def test_a_record_comes_back_as_it_was_and_verifies(table: Table, run: Run) -> None:
     keys = SealedKeys(table, sealer(), policy=Policy(roles={"desk": ["orders:write"]}))
     mine = record(roles={"desk"}, networks=["203.0.113.0/24"], expires=NOW, label="bot", tier="")
-    ed = record("ed", material=Ed25519(bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")))
+    ed = record(
+        "ed", material=Ed25519(bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"))
+    )
 
     async def work() -> None:
         await keys.put([mine, ed])
@@ -420,7 +422,8 @@ def test_a_box_that_is_gone_is_not_made_anew_while_there_are_keys(table: Table) 
 
 
 @pytest.mark.parametrize(
-    "bend", [lambda box: box[:-1] + bytes([box[-1] ^ 1]), lambda box: box[:60], lambda _: b""],
+    "bend",
+    [lambda box: box[:-1] + bytes([box[-1] ^ 1]), lambda box: box[:60], lambda _: b""],
     ids=["bent", "cut", "empty"],
 )
 def test_a_box_that_was_changed_does_not_open(table: Table, bend: Callable[[bytes], bytes]) -> None:
@@ -452,7 +455,11 @@ def test_a_box_made_by_the_writer_does_not_open(make_table: Callable[[], Table])
 
 
 def test_the_sealed_part_of_a_key_is_no_box(table: Table) -> None:
-    drive(SealedKeys(table, sealer()).put([record(secret=b"64 bytes that would be a salt and a key of the writers own choice")]))
+    drive(
+        SealedKeys(table, sealer()).put(
+            [record(secret=b"64 bytes that would be a salt and a key of the writers own choice")]
+        )
+    )
     table.keep_instead(row_of(table).sealed)
     with pytest.raises(Tampered):
         drive(SealedKeys(table, sealer()).unlock())
@@ -578,4 +585,6 @@ def test_however_a_row_was_changed_it_costs_one_opening(table: Table, bend: str)
 
 
 def test_the_readers_key_of_the_other_tests_is_no_key_here(table: Table) -> None:
-    assert drive(guard_over(SealedKeys(table, sealer())).admit(sign(READER, at=NOW - SECOND))).code == "signature.unknown"
+    assert (
+        drive(guard_over(SealedKeys(table, sealer())).admit(sign(READER, at=NOW - SECOND))).code == "signature.unknown"
+    )

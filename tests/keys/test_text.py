@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support import NOW, SECOND
 
 from tradeguard.core.errors import ConfigError
-from tradeguard.keys.text import parse_duration, parse_time, show_time
+from tradeguard.keys.text import check_time, parse_duration, parse_time, show_time
 
 DAY = 86_400 * SECOND
 
@@ -22,7 +22,8 @@ def test_a_duration_is_a_number_and_a_unit(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "d", "1", "1 d", "-1d", "+1d", "1.5d", "1D", "1y", "1d1h", "1e3s", "1_0d", "٣d", "1d\n1d", "9" * 10 + "s"]
+    "text",
+    ["", "d", "1", "1 d", "-1d", "+1d", "1.5d", "1D", "1y", "1d1h", "1e3s", "1_0d", "٣d", "1d\n1d", "9" * 10 + "s"],
 )
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(ConfigError, match="is no duration; write 45s, 30m, 24h, 90d or 2w"):
@@ -57,11 +58,13 @@ def test_a_duration_is_a_time_from_now_on() -> None:
     "text", ["2027-01-31T12:00:00", "2027-01-31 12:00", "2027-01-31T12", "20270131T120000", "2027W05T12"]
 )
 def test_a_time_without_a_zone_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="write Z for UTC|is no time"):
+    with pytest.raises(ConfigError, match=r"write Z for UTC|is no time"):
         parse_time(text, NOW)
 
 
-@pytest.mark.parametrize("text", ["", "tomorrow", "2027-02-30", "2027-13-01", "31.01.2027", "1800000000", "2027-01-31Z"])
+@pytest.mark.parametrize(
+    "text", ["", "tomorrow", "2027-02-30", "2027-13-01", "31.01.2027", "1800000000", "2027-01-31Z"]
+)
 def test_anything_else_is_no_time(text: str) -> None:
     with pytest.raises(ConfigError, match="is no time; write 2027-01-31, 2027-01-31T12:00:00Z or 90d"):
         parse_time(text, NOW)
@@ -88,6 +91,17 @@ def test_what_is_shown_is_read_as_the_same_second(moment: datetime) -> None:
     at = parse_time(moment.isoformat(), NOW)
     assert at == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
     assert parse_time(show_time(at), NOW) == at // SECOND * SECOND
+
+
+def test_the_latest_time_is_the_last_second_of_the_year_9999() -> None:
+    latest = parse_time("9999-12-31T23:59:59Z", NOW)
+    assert check_time(latest) == latest
+    assert show_time(latest) == "9999-12-31T23:59:59Z"
+    assert check_time(0) == 0
+    for time in (latest + 1, -1):
+        with pytest.raises(ConfigError, match="a time lies between 1970 and 9999"):
+            check_time(time)
+        assert show_time(time) == str(time)
 
 
 def test_no_time_is_shown_as_a_dash() -> None:

@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
     """What a commit came to. Empty `failed` and not `behind` means that every condition held.
 
     `usage` gives the units used per quota key and window, after this commit; `first` is the request id that used a
-    seen `Once`; `full` says that a `Once` failed for want of room, not because it was seen.
+    seen `Once`; `full` says that a `Once` or an `Advance` failed for want of room, not because it was seen.
     """
 
     failed: tuple[Condition, ...]
@@ -132,7 +132,7 @@ class Model:
                 return until > self.time and self._once.get(key, (0, ""))[0] <= self.time
             case Advance(key, value, width):
                 top = self._tops.get(key, [])
-                return value not in top and (len(top) < width or value > min(top))
+                return value not in top and (len(top) < width or value > top[-width])
             case Below(keys, value):
                 return all(self._number(key) < value for key in keys)
             case Quota(_, windows, cost, _, enforced):

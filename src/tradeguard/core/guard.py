@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from tradeguard.core.body import Chunk, Reader
-from tradeguard.core.conditions import Condition, Once, Outcome, Seen
+from tradeguard.core.conditions import Advance, Condition, Once, Outcome, Seen
 from tradeguard.core.decision import UNAUTHORIZED, Decision, Denial, Grant, Refused, register
 from tradeguard.core.errors import BackendDown, ConfigError, Suspended
 from tradeguard.core.event import event_of
@@ -285,7 +285,7 @@ class Guard:
         if credential is None or not self.state.since:
             return None
         floor = self.state.since + credential.window.future
-        if credential.signed_at > floor or not any(isinstance(condition, Once) for _, condition in asked):
+        if credential.signed_at > floor or not any(isinstance(condition, (Once, Advance)) for _, condition in asked):
             return None
         return Denial(BARRIER, retry_after=max(1, -((request.received - floor) // _SECOND)))
 

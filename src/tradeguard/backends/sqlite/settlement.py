@@ -120,7 +120,7 @@ class Settlement:
         top = self._tops_of(key)
         if not top:
             return self._room.has(self._tops, self._owned(key[0])[1], self._reserve)
-        return value not in top and (len(top) < width or value > top[0])
+        return value not in top and (len(top) < width or value > top[-width])
 
     def _advance(self, key: Key, value: int, width: int) -> None:
         top = self._tops_of(key)

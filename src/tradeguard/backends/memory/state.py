@@ -1,4 +1,4 @@
-"""Memory: state, keys, table and journal inside this process. Exact for threads and tasks, bounded, gone at its end.
+"""Memory: state in this process.
 
 Guarantee: within one process a message is accepted once. A restart forgets, so the guard refuses what was signed before
 the start (the barrier). Two processes do not know of each other: give `Memory` a lock, so that only one answers.
@@ -7,26 +7,18 @@ the start (the barrier). Two processes do not know of each other: give `Memory` 
 import heapq
 import os
 import secrets
-import threading
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence, Sized
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sized
 from typing import Final
 
 from tradeguard.backends.fork import Fence
 from tradeguard.backends.lock import Lock
 from tradeguard.backends.room import Room, check_conditions
 from tradeguard.core.conditions import NO_USAGE, Advance, Below, Condition, Once, Outcome, Seen, by_rank
-from tradeguard.core.errors import ConfigError
-from tradeguard.core.event import WRITTEN, Event, Written
-from tradeguard.core.key import Changes, KeyRecord, Mark, Material, check_next
 from tradeguard.core.ports import Colour
-from tradeguard.core.principal import SCOPES, Scope, check_scopes
 
 _PURGE: Final = 64  # expired nonces dropped per commit: bounded work, and faster than they come
 _Key = tuple[str, bytes]
-_SAMPLE: Final = 8  # entries compared for an eviction
 
 
 class Memory:
@@ -136,7 +128,9 @@ class Memory:
             top = self._tops.get(condition.key)
             if top is None:
                 return self._has_room(self._tops, self._advancing, condition.key, reserve)
-            return condition.value not in top and (len(top) < condition.width or condition.value > top[0])
+            return condition.value not in top and (
+                len(top) < condition.width or condition.value > top[-condition.width]
+            )
         assert isinstance(condition, Below)  # `check_conditions` knows no other
         return all(self._number(key, now) < condition.value for key in condition.keys)
 
@@ -194,184 +188,3 @@ class Memory:
     def _let_go(self) -> None:
         if self._file is not None:
             self._file.release()
-
-
-class MemoryTable:
-    """Counters of this node: a fixed number of them, whoever fails.
-
-    A debt is kept as the time at which it is drained. Where the table is full, the smallest of a few old debts makes
-    room, so that a flood of new failures does not free those who fail most.
-
-    Args:
-        size: most keys.
-    """
-
-    def __init__(self, size: int = 65_536) -> None:
-        if size < _SAMPLE:
-            raise ConfigError(f"MemoryTable: size is a number of keys, at least {_SAMPLE}")
-        self._size, self._lock = size, threading.Lock()
-        self._drained: dict[tuple[str, ...], int] = {}
-
-    def add(self, key: tuple[str, ...], cost: int, at: int) -> int:
-        """Add `cost` ns of debt; return when the key's debt is drained, ns UTC."""
-        with self._lock:
-            drained = max(self._drained.get(key, 0), at) + cost
-            if key not in self._drained and len(self._drained) >= self._size:
-                oldest = islice(self._drained, _SAMPLE)
-                del self._drained[min(oldest, key=self._drained.__getitem__)]
-            self._drained[key] = drained
-            return drained
-
-    def drained(self, key: tuple[str, ...]) -> int:
-        """Return when the key's debt is drained, ns UTC; 0 for a key without one."""
-        return self._drained.get(key, 0)
-
-    def __len__(self) -> int:
-        """Return how many keys are held."""
-        return len(self._drained)
-
-
-class MemoryRecent:
-    """Who did something a while ago: a fixed number of names, of which the longest unheard of makes room.
-
-    Args:
-        life: how long a name is recent, in ns.
-        size: most names.
-    """
-
-    def __init__(self, life: int, size: int = 65_536) -> None:
-        if life < 1 or size < 1:
-            raise ConfigError("MemoryRecent: life is in ns and size a number of names, both at least 1")
-        self._life, self._size, self._lock = life, size, threading.Lock()
-        self._until: dict[tuple[str, ...], int] = {}
-
-    def note(self, name: tuple[str, ...], at: int) -> None:
-        """Remember a name from `at` (ns UTC) on; cheap while it is known well enough."""
-        if self._until.get(name, 0) - at > self._life // 2:
-            return
-        with self._lock:
-            self._until.pop(name, None)
-            if len(self._until) >= self._size:
-                del self._until[next(iter(self._until))]
-            self._until[name] = at + self._life
-
-    def has(self, name: tuple[str, ...], at: int) -> bool:
-        """Tell whether a name is recent at a time, ns UTC."""
-        return self._until.get(name, 0) > at
-
-    def __len__(self) -> int:
-        """Return how many names are held."""
-        return len(self._until)
-
-
-class MemoryKeys:
-    """Key records in memory.
-
-    Args:
-        records: to begin with.
-        scopes: the names a key may hold: `Policy.vocabulary` where the policy declares more than the shared ones.
-
-    Raises:
-        ConfigError: see `put`.
-    """
-
-    colour: Colour = "instant"
-
-    def __init__(self, records: Iterable[KeyRecord] = (), *, scopes: frozenset[Scope] = SCOPES) -> None:
-        self._records: dict[str, KeyRecord] = {}
-        self._owners: dict[bytes, str] = {}
-        self._changed: list[str] = []
-        self._used: dict[str, int] = {}
-        self._salt, self._lock, self._scopes = secrets.token_bytes(32), threading.Lock(), scopes
-        self._epoch = secrets.token_hex(8)
-        self.put_now(*records)
-
-    async def find(self, id: str, /) -> KeyRecord | None:
-        """Return the record of a key id, or None."""
-        return self._records.get(id)
-
-    async def put(self, records: Sequence[KeyRecord], /) -> None:
-        """Store new keys (version 1) and next versions of known ones: all of them, or none.
-
-        Raises:
-            KeyConflict: an id or a secret is taken, or the version before is not the stored one.
-            ConfigError: a scope that nobody declared.
-        """
-        self.put_now(*records)
-
-    def put_now(self, *records: KeyRecord) -> None:
-        """Do what `put` does, without a loop."""
-        marks = [record.material.fingerprint(self._salt) for record in records]
-        with self._lock:
-            fresh: dict[bytes, str] = {}
-            batch: dict[str, KeyRecord] = {}
-            for record, mark in zip(records, marks, strict=True):
-                check_scopes(record.principal.scopes, self._scopes, f"key {record.id}")
-                stored = batch.get(record.id) or self._records.get(record.id)
-                check_next(record, stored, self._owners.get(mark, fresh.get(mark)))
-                fresh[mark], batch[record.id] = record.id, record
-            self._owners |= fresh
-            self._records |= batch
-            self._changed += [record.id for record in records]
-
-    async def list(self, after: str = "", limit: int = 1000) -> list[KeyRecord]:
-        """Return the next records by id, after one."""
-        return [self._records[id] for id in sorted(id for id in self._records if id > after)[:limit]]
-
-    async def holder(self, material: Material, /) -> str | None:
-        """Return the id of the key that has this material, or None."""
-        return self._owners.get(material.fingerprint(self._salt))
-
-    async def changes(self, mark: Mark | None, /) -> Changes:
-        """Tell what has changed since a mark; None asks for a first mark."""
-        latest = Mark(self._epoch, len(self._changed))
-        if mark is None or mark.epoch != self._epoch:
-            return Changes(latest, None)
-        return Changes(latest, tuple(dict.fromkeys(self._changed[mark.number : latest.number])))
-
-    async def touch(self, uses: Mapping[str, int], /) -> None:
-        """Keep when keys were last used, ns UTC."""
-        for id, at in uses.items():
-            self._used[id] = max(at, self._used.get(id, 0))
-
-    async def uses(self, ids: Sequence[str], /) -> Mapping[str, int]:
-        """Return when keys were last used, ns UTC."""
-        return {id: self._used[id] for id in ids if id in self._used}
-
-    def stands(self, id: str, at: int, /) -> bool:
-        """Tell whether a key verifies at a time, ns UTC."""
-        record = self._records.get(id)
-        return record is not None and record.usable(at)
-
-    def used(self, record: KeyRecord, at: int, /) -> None:
-        """Take note that a key was used."""
-        self._used[record.id] = at
-
-    def renew(self) -> None:
-        """Nothing here is older than it should be."""
-
-
-class MemoryJournal:
-    """A list of the latest events, for tests and for trying things out. Nothing of it survives the process.
-
-    Args:
-        size: most events kept; the oldest go first.
-    """
-
-    colour: Colour = "instant"
-
-    def __init__(self, size: int = 100_000) -> None:
-        self.events: deque[Event] = deque(maxlen=size)
-        self.counts: Counter[str] = Counter()
-
-    def append(self, event: Event, /) -> Written:
-        """Keep an event."""
-        self.events.append(event)
-        return WRITTEN
-
-    def count(self, code: str, _at: int, /) -> None:
-        """Count a refusal that gets no event."""
-        self.counts[code] += 1
-
-    def flush(self) -> None:
-        """Nothing is held back."""

@@ -1,0 +1,8 @@
+"""Memory: state, keys, tables and journal inside this process. Exact for threads and tasks, bounded, not kept."""
+
+from tradeguard.backends.memory.journal import MemoryJournal
+from tradeguard.backends.memory.keys import MemoryKeys
+from tradeguard.backends.memory.state import Memory
+from tradeguard.backends.memory.table import MemoryRecent, MemoryTable
+
+__all__ = ["Memory", "MemoryJournal", "MemoryKeys", "MemoryRecent", "MemoryTable"]
