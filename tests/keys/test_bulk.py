@@ -90,6 +90,17 @@ def test_what_is_stored_already_is_left_alone() -> None:
     assert drive(to.find("b")).state == "revoked"
 
 
+def test_what_is_stored_already_may_not_stand_twice_either() -> None:
+    to = issuer()
+    bring(to, lines(record("a")))
+    report = bring(to, lines(record("a"), record("a"), record("b", "a")))
+    assert (report.present, report.imported) == (1, 0)
+    assert report.faults == [
+        Fault(3, "key a: line 2 has the same id"),
+        Fault(4, "key b: line 2 has the same secret"),
+    ]
+
+
 @pytest.mark.parametrize("batch", [1, 2, 100])
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_an_id_or_secret_that_stands_twice_is_told(batch: int, dry_run: bool) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -504,6 +505,35 @@ def test_a_find_only_store_that_is_down_leaves_also_what_is_seldom_asked_for(run
     run(work())
 
 
+def test_a_key_that_a_find_only_store_has_removed_does_not_come_back_with_an_outage(run: Run) -> None:
+    d = desk(FindOnly(key("a")))
+
+    async def work() -> None:
+        await d.cache.find("a")
+        del d.store.records["a"]
+        d.wait()
+        assert await d.cache.find("a") is None
+        d.store.down = True
+        d.wait()
+        with pytest.raises(BackendDown):
+            await d.cache.find("a")
+
+    run(work())
+
+
+def test_a_record_that_is_known_to_have_changed_does_not_come_back_with_an_outage(run: Run) -> None:
+    d = desk()
+
+    async def work() -> None:
+        await d.cache.find("a")
+        await d.cache.put([after(key("a"))])
+        d.store.down = True
+        with pytest.raises(BackendDown):
+            await d.cache.find("a")
+
+    run(work())
+
+
 def test_an_unknown_key_of_a_find_only_store_is_no_answer_while_it_is_down(run: Run) -> None:
     d = desk(FindOnly())
 
@@ -663,6 +693,35 @@ def test_a_look_up_that_read_the_old_record_while_it_was_revoked_is_not_kept(els
     asyncio.run(work())
 
 
+def test_a_slow_look_up_in_a_find_only_store_is_not_kept_beyond_its_time() -> None:
+    class Slow(FindOnly):
+        gate: asyncio.Event | None = None
+
+        async def find(self, id: str, /) -> KeyRecord | None:
+            record = await super().find(id)
+            if self.gate is not None:
+                await self.gate.wait()
+            return record
+
+    store = Slow(key("a"))
+    store.colour = "async"
+    d = desk(store)
+
+    async def work() -> None:
+        store.gate = asyncio.Event()
+        late = asyncio.create_task(d.cache.find("a"))
+        await asyncio.sleep(0)
+        gate, store.gate = store.gate, None
+        store.records["a"] = replace(key("a"), version=7)
+        d.wait()
+        await d.cache.find("b")  # the next round of asking has begun
+        gate.set()
+        await late
+        assert await versions(d.cache, "a") == [7]
+
+    asyncio.run(work())
+
+
 def test_what_is_revoked_between_the_look_and_the_keeping_is_not_kept() -> None:
     """Another thread could; here the record itself does, when the cache asks it whether it verifies."""
     revoked: list[Callable[[], None]] = []
@@ -793,6 +852,9 @@ def test_uses_are_noted_once_a_minute_and_written_off_the_way_of_a_request() -> 
     drive(d.cache.find("a"))
     assert written(d) == {"a": NOW}
     d.cache.used(a, NOW + MINUTE)
+    d.wait(POLL)
+    drive(d.cache.find("a"))
+    assert written(d) == {"a": NOW}
     d.wait(MINUTE)
     drive(d.cache.find("a"))
     assert written(d) == {"a": NOW + MINUTE}
@@ -889,6 +951,14 @@ def test_a_later_use_in_the_same_minute_is_one_too() -> None:
     assert [event.code for event in overlapping(("old", 1), ("new", 2), ("old", 3))] == ["keys.overlap"]
 
 
+def test_an_overlap_without_a_journal_is_told_to_nobody() -> None:
+    d = desk(Store(key("old"), key("new")))
+    drive(d.store.keys.touch({"new": 1}))
+    d.cache.used(key("old", state="retiring", successor="new"), NOW)
+    d.cache.close()
+    assert written(d) == {"old": NOW, "new": 1}
+
+
 def test_a_key_that_is_not_replaced_yet_makes_no_event() -> None:
     assert overlapping(("old", NOW)) == []
     assert overlapping(("old", NOW), ("new", NOW + 1)) == []
@@ -927,15 +997,18 @@ def test_after_a_fork_the_child_goes_on_by_itself(tmp_path: Path) -> None:
     cache = CachedKeys(sealed(tmp_path / "keys.db"), poll=1)
     drive(cache.put([key("a")]))
     assert drive(versions(cache, "a")) == [1]
-    cache._flights.extend([None] * 32)  # the look-ups of threads that do not come along
+    cache._flights.extend([None] * 32)  # the look-ups of threads that do not come along,
+    cache._lock.acquire()  # and the lock that one of them holds
     child = os.fork()
     if child == 0:  # pragma: no cover
         status = 1
+        signal.alarm(20)
         try:
             drive(cache.put([after(key("a"))]))
             status = 0 if drive(versions(cache, "a", "cold")) == [2, None] else 2
         finally:
             os._exit(status)
+    cache._lock.release()
     cache._flights.clear()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert drive(versions(cache, "a")) == [2]

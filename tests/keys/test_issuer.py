@@ -669,7 +669,7 @@ def test_a_pending_key_verifies_once_its_holder_has_proved_it(o: Office, run: Ru
             run(o.issuer.activate("pending", actor="ops", proof=proof))
     assert run(o.issuer.activate("pending", actor="ops", proof=prove(PRIVATE))).state == "active"
     assert run(o.keys.find("pending")).usable(NOW)
-    with pytest.raises(KeyConflict, match="it cannot activate"):
+    with pytest.raises(KeyConflict, match="it cannot be activated"):
         run(o.issuer.activate("pending", actor="ops", proof=prove(PRIVATE)))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tradeguard.core.errors import ConfigError
 
-_REMEMBERED = 4096  # parsed addresses kept; a fixed number, whoever connects
+_REMEMBERED = 4096  # parsed addresses and networks kept; a fixed number, whoever connects
 _MAPPED = 0xFFFF << 32  # ::ffff:0:0/96 (RFC 4291, 2.5.5.2)
 
 
@@ -72,6 +72,7 @@ class Networks:
         return f"Networks({list(self.cidrs)})"
 
 
+@lru_cache(_REMEMBERED)
 def _parse_range(cidr: str) -> tuple[int, int, int]:
     try:
         network = ip_network(str(cidr))

@@ -196,6 +196,8 @@ class Issuer:
         )
         new = self._fit(new)
         await self._recorded("keys.rotated", old, actor, f"successor {new_id}; {reason}")
+        if compromised:
+            await self._stop(old)
         await self._put("keys.rotated", [retired, new])
         await self._stop(old)
         return Issued(new, secret)
@@ -274,7 +276,9 @@ class Issuer:
             raise ConfigError(f"key {record.id}: say who does this (actor)")
         if not record.owner:
             raise ConfigError(f"key {record.id}: say who holds it (owner)")
-        record = replace(record, granted=self.policy.scopes_of(record.roles))
+        granted = self.policy.scopes_of(record.roles)
+        if record.granted != granted:
+            record = replace(record, granted=granted)
         life.check_new(record, self.policy, self._runtime.now())
         return record
 

@@ -45,6 +45,12 @@ TRANSITIONS: Final[Mapping[Verb, Mapping[KeyState, KeyState]]] = {
 """Rule 1, by verb: from which state to which."""
 
 
+_DONE: Final[Mapping[Verb, str]] = {
+    "activate": "activated", "suspend": "suspended", "resume": "resumed", "retire": "rotated", "revoke": "revoked",
+    "compromise": "marked as compromised", "expire": "expired",
+}  # fmt: skip
+
+
 def step(record: KeyRecord, verb: Verb, *, at: int, actor: str, reason: str = "") -> KeyRecord:
     """Return the next version of a record.
 
@@ -63,7 +69,7 @@ def step(record: KeyRecord, verb: Verb, *, at: int, actor: str, reason: str = ""
         raise ConfigError(f"key {record.id}: say who does this (actor)")
     state = TRANSITIONS[verb].get(record.state)
     if state is None:
-        raise KeyConflict(f"key {record.id} is {record.state}; it cannot {verb}{_cure(record, verb)}")
+        raise KeyConflict(f"key {record.id} is {record.state}; it cannot be {_DONE[verb]}{_cure(record, verb)}")
     if verb in ("resume", "activate", "retire") and record.expires is not None and record.expires <= at:
         raise KeyConflict(f"key {record.id} has expired; issue a new one")
     if verb == "resume" and record.successor:

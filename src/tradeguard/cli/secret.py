@@ -1,0 +1,213 @@
+"""Secrets on their way in and out: from a file, stdin or the environment, never from an argument; out once."""
+
+import errno
+import json
+import os
+import stat
+import sys
+from base64 import b64decode
+from binascii import Error as BinasciiError
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+import click
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+from tradeguard.cli.options import FILE, together
+from tradeguard.cli.screen import Screen, Stop, Unusable, silence
+from tradeguard.keys.issuer import Issued
+
+VARIABLE: Final = "TRADEGUARD_SECRET"
+_LARGEST: Final = 65_536  # bytes of a secret or key in a file
+_URL_SAFE: Final = str.maketrans("-_", "+/", "=")
+
+with_secret: Final = together(
+    click.option("--secret-file", type=FILE, help="A file with the secret or private key, and nothing else."),
+    click.option("--secret-stdin", is_flag=True, help="Read it from stdin. Without either: TRADEGUARD_SECRET."),
+)
+with_secret_out: Final = click.option(
+    "--secret-out", type=FILE, help="Write the secret to this new file (mode 0600) instead of showing it."
+)
+
+
+def read_secret(secret_file: str | None, secret_stdin: bool) -> bytes:
+    """Return the secret that a command was given, without the line break at its end.
+
+    Raises:
+        UsageError: it was given twice, or not at all.
+        Stop: it cannot be read.
+    """
+    if secret_file is not None and secret_stdin:
+        raise click.UsageError("--secret-file or --secret-stdin, one of the two")
+    if secret_file is not None:
+        content = read_small(secret_file)
+    elif secret_stdin:
+        content = _read_stdin()
+    elif VARIABLE in os.environ:
+        content = os.environb[VARIABLE.encode()]
+    else:
+        raise click.UsageError(f"say where the secret is: --secret-file, --secret-stdin or {VARIABLE}")
+    content = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not content or len(content) > _LARGEST:
+        raise click.UsageError(f"the secret is empty, or longer than {_LARGEST} bytes")
+    return content
+
+
+def read_small(path: str) -> bytes:
+    """Return the content of a small file.
+
+    Raises:
+        Stop: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read(_LARGEST + 1)
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}") from None
+
+
+def warn_if_open(descriptor: int, name: str, screen: Screen) -> None:
+    """Say that others can read a file that may hold secrets."""
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        screen.note(f"Warning: others can read {name}; if it holds secrets, chmod 600 it")
+
+
+def make_private_key(content: bytes) -> Ed25519PrivateKey:
+    """Read an Ed25519 private key: PEM, or its 32 bytes in base64.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if content.startswith(b"-----BEGIN"):
+        with suppress(ValueError, TypeError, UnsupportedAlgorithm):
+            key = load_pem_private_key(content, None)
+            if isinstance(key, Ed25519PrivateKey):
+                return key
+    elif (raw := _decode(content)) is not None:
+        return Ed25519PrivateKey.from_private_bytes(raw)
+    raise click.UsageError("this is no Ed25519 private key: a PEM without password, or 32 bytes in base64")
+
+
+def read_public_key(path: str) -> bytes:
+    """Read an Ed25519 public key from a file: PEM, or its 32 bytes in base64.
+
+    Raises:
+        UsageError: it is none.
+    """
+    content = read_small(path).strip()
+    if content.startswith(b"-----BEGIN"):
+        with suppress(ValueError, UnsupportedAlgorithm):
+            key = load_pem_public_key(content)
+            if isinstance(key, Ed25519PublicKey):
+                return key.public_bytes_raw()
+    elif (raw := _decode(content)) is not None:
+        return raw
+    raise click.UsageError(f"{path} is no Ed25519 public key: PEM, or 32 bytes in base64")
+
+
+def read_proof(path: str) -> bytes:
+    """Read a proof of possession from a file: 64 bytes in base64.
+
+    Raises:
+        UsageError: it is none.
+    """
+    proof = _decode(read_small(path).strip(), 64)
+    if proof is None:
+        raise click.UsageError(f"{path} is no proof of possession: `tradeguard sign possession` makes one")
+    return proof
+
+
+class Handover:
+    """Where new secrets go, each once: to stdout, or to a new file. Enter it before the first key is made.
+
+    Args:
+        screen: for the result.
+        path: the file; None for stdout.
+
+    Raises:
+        Stop: the file exists or cannot be made, or stdout is closed: then no key is made.
+    """
+
+    def __init__(self, screen: Screen, path: str | None) -> None:
+        self._screen, self._path, self._used, self._file = screen, path, False, -1
+
+    def __enter__(self) -> Self:
+        if self._path is not None:
+            try:
+                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise Unusable(f"--secret-out {self._path}: {error.strerror}; name a new file") from None
+        elif sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise Unusable("stdout is closed, so the secret could not be shown; nothing was done")
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if self._path is not None:
+            os.close(self._file)
+            if not self._used:
+                os.unlink(self._path)
+
+    def give(self, issued: Issued, document: dict[str, Any], lines: list[str], *, many: bool, cure: str) -> None:
+        """Show a new key, with its secret where it has one.
+
+        Args:
+            issued: the key.
+            document: what programs read of it.
+            lines: what people do.
+            many: several keys come; a file then says which secret is whose.
+            cure: what to do where nobody gets to see the secret.
+
+        Raises:
+            Stop: the secret cannot be written.
+        """
+        secret = issued.secret.reveal().decode() if issued.secret is not None else None
+        told = "The secret is shown this once. Hand it over safely; nobody can look it up later."
+        try:
+            if secret is not None and self._path is not None:
+                self._write(json.dumps({"id": issued.record.id, "secret": secret}) if many else secret)
+            elif secret is not None:
+                self._screen.show({**document, "secret": secret}, [*lines, f"secret     {secret}", told])
+                sys.stdout.flush()
+        except (OSError, ValueError) as error:
+            silence()
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise Stop(
+                f"key {issued.record.id} was made, but its secret could not be written ({reason}), so nobody has it; "
+                f"{cure}"
+            ) from None
+        if secret is not None and self._path is not None:
+            self._screen.show({**document, "secret_file": self._path}, [*lines, f"secret     in {self._path}"])
+        elif secret is None:
+            self._screen.show(document, lines)
+
+    def _write(self, line: str) -> None:
+        data = line.encode() + b"\n"
+        if os.write(self._file, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(self._file)
+        self._used = True
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise click.UsageError("stdin is closed")
+    if sys.stdin.isatty():
+        text: str = click.prompt("Secret", hide_input=True, err=True)
+        return text.encode()
+    return sys.stdin.buffer.read(_LARGEST + 2)
+
+
+def _decode(text: bytes, size: int = 32) -> bytes | None:
+    """Read base64 of either alphabet, with or without padding; None unless it is so many bytes."""
+    try:
+        plain = text.decode("ascii").translate(_URL_SAFE)
+        value = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (UnicodeDecodeError, BinasciiError):
+        return None
+    return value if len(value) == size else None

@@ -1,0 +1,227 @@
+"""`tradeguard sign curl | sign possession | curl`: what a client does, with a real key."""
+
+import json
+import re
+import shlex
+import sys
+import time
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any, Final, NamedTuple, cast
+from urllib.parse import SplitResult, urlsplit
+
+import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tradeguard.cli.options import FILE, together, with_json
+from tradeguard.cli.screen import Screen, Stop, lay_out, plain
+from tradeguard.cli.secret import make_private_key, read_secret, read_small, with_secret
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.secret import Secret
+from tradeguard.keys.issuer import possession_text
+from tradeguard.signing.encoding import encode_base64url
+from tradeguard.signing.material import ED25519, HMAC_SHA256
+from tradeguard.signing.message import FORM
+from tradeguard.signing.row import Parameter, Row
+from tradeguard.signing.rows import ROWS
+from tradeguard.signing.signer import Outgoing, Signer
+
+_PORTS: Final = {"http": 80, "https": 443}
+_TIMEOUT: Final = 30.0  # seconds
+_LARGEST: Final = 10_485_760  # bytes of an answer that are read
+_SECOND: Final = 1_000_000_000
+_METHOD: Final = re.compile(r"[A-Za-z]{1,24}", re.ASCII)
+_FIELD: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_OWN: Final = ("host", "content-length", "transfer-encoding")
+_OURS: Final = ("tg_live_ed25519_", "tg_test_ed25519_")
+
+
+class Asked(NamedTuple):
+    """A request as the command line describes it. `file` is where its body is, if it is in one."""
+
+    scheme: str
+    request: Outgoing
+    file: str | None
+
+
+_with_request: Final = together(
+    click.argument("method"),
+    click.argument("url"),
+    click.option("--key", required=True, metavar="ID", help="The id of the key."),
+    click.option("--dialect", type=click.Choice(list(ROWS)), default="tg1", show_default=True, help="How to sign."),
+    click.option(
+        "--algorithm", type=click.Choice([HMAC_SHA256, ED25519]),
+        help="What it signs with. [default: what its id or a PEM says, else hmac-sha256]",
+    ),
+    click.option("--data", help="The body, as text."),
+    click.option("--data-file", type=FILE, help="A file with the body."),
+    click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header. May be given again."),
+    with_secret,
+    with_json,
+)  # fmt: skip
+
+
+@click.command("curl")
+@_with_request
+def sign_curl(screen: Screen, **given: Any) -> None:
+    """Print a curl command that sends a signed request.
+
+    The signature is good for some seconds, and once; the secret is no part of it. A body with a Content-Type other than
+    application/json takes --header.
+    """
+    asked, row = _read_request(**given), ROWS[given["dialect"]]
+    signed = _sign(asked.request, row, given)
+    words = _curl_words(asked, signed)
+    seconds = row.window.past / _SECOND
+    screen.show(_describe(asked, signed) | {"curl": words}, shlex.join(words))
+    if not screen.as_json and sys.stdout.isatty():
+        screen.note(f"Good for {seconds:g} s; pipe it into sh to send it at once.")
+
+
+@click.command("curl")
+@_with_request
+def curl(screen: Screen, **given: Any) -> None:
+    """Send a signed request and show the answer.
+
+    Exit code 0: it was answered with a status below 400; 1: with another, or not at all. Redirects are not followed.
+    """
+    asked = _read_request(**given)
+    signed = _sign(asked.request, ROWS[given["dialect"]], given)
+    status, headers, body = _send(asked.scheme, signed)
+    request_id = headers.get("x-request-id", "")
+    document = {"status": status, "request_id": request_id, "headers": headers, "body": body.decode(errors="replace")}
+    screen.show(document, _tell(status, request_id, headers, body))
+    if status >= 400:
+        raise click.exceptions.Exit(1)
+
+
+@click.command("possession")
+@click.option("--owner", required=True, help="Who will hold the key, as the venue calls them.")
+@click.option("--private-key", type=FILE, required=True, help="A file: PEM, or 32 bytes in base64.")
+@with_json
+def sign_possession(screen: Screen, owner: str, private_key: str) -> None:
+    """Prove the possession of a private key.
+
+    Prints a signature for `keys new --proof`, good for this owner only. The private key stays where it is.
+    """
+    key = make_private_key(read_small(private_key).strip())
+    public_key = key.public_key().public_bytes_raw()
+    proof = encode_base64url(key.sign(possession_text(owner, public_key))).decode()
+    screen.show({"owner": owner, "public_key": encode_base64url(public_key).decode(), "proof": proof}, proof)
+
+
+def _read_request(
+    method: str, url: str, data: str | None, data_file: str | None, headers: tuple[str, ...], dialect: str, **_: Any
+) -> Asked:
+    if data is not None and data_file is not None:
+        raise click.UsageError("--data or --data-file, one of the two")
+    if not _METHOD.fullmatch(method):
+        raise click.UsageError(f"{method!r} is no method; write GET or POST")
+    place = _split(url)
+    body = data.encode() if data is not None else read_small(data_file) if data_file is not None else b""
+    fields = [_read_header(header) for header in headers]
+    given = dict(fields).get(b"content-type")
+    usual = FORM if isinstance(ROWS[dialect].time, Parameter) else b"application/json"
+    content_type = given if given is not None else usual if body else b""
+    rest = tuple(field for field in fields if field[0] != b"content-type")
+    authority = place.netloc.lower().removesuffix(f":{_PORTS[place.scheme]}")
+    target = (place.path or "/") + (f"?{place.query}" if "?" in url.partition("#")[0] else "")
+    return Asked(
+        place.scheme, Outgoing(method.upper(), authority, target.encode(), content_type, body, rest), data_file
+    )
+
+
+def _split(url: str) -> SplitResult:
+    """Take a URL apart; whatever a client might spell anew before it sends it is refused."""
+    if not url.isascii() or not url.isprintable() or any(char in ' "<>\\^`{|}' for char in url):
+        raise click.UsageError("the URL has characters that must be percent-encoded")
+    with suppress(ValueError):  # a port or an address that is none
+        place = urlsplit(url)
+        if place.scheme in _PORTS and place.hostname and "@" not in place.netloc and place.port != 0:
+            return place
+    raise click.UsageError("the URL is http://host[:port]/path or https://host[:port]/path")
+
+
+def _read_header(text: str) -> tuple[bytes, bytes]:
+    name, colon, value = text.partition(":")
+    if not colon or not _FIELD.fullmatch(name) or not (value.isascii() and value.isprintable()):
+        raise click.UsageError(f"--header {text!r}: write 'Name: value'")
+    if name.lower() in _OWN:
+        raise click.UsageError(f"--header {name}: it follows from the URL and the body")
+    return name.lower().encode(), value.strip().encode()
+
+
+def _sign(request: Outgoing, row: Row, given: dict[str, Any]) -> Outgoing:
+    secret = read_secret(given["secret_file"], given["secret_stdin"])
+    key = _make_key(secret, given["key"], given["algorithm"])
+    try:
+        return Signer(row, given["key"], key).sign(request, time.time_ns())
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _make_key(secret: bytes, id: str, algorithm: str | None) -> Secret | Ed25519PrivateKey:
+    if algorithm is None and (id.startswith(_OURS) or secret.startswith(b"-----BEGIN")):
+        algorithm = ED25519
+    return make_private_key(secret) if algorithm == ED25519 else Secret(secret)
+
+
+def _fields(signed: Outgoing) -> dict[str, str]:
+    kind = [(b"content-type", signed.content_type)] if signed.content_type else []
+    return {name.decode(): value.decode() for name, value in (*kind, *signed.headers)}
+
+
+def _describe(asked: Asked, signed: Outgoing) -> dict[str, Any]:
+    url = f"{asked.scheme}://{signed.authority}{signed.target.decode()}"
+    return {"method": signed.method, "url": url, "headers": _fields(signed)}
+
+
+def _curl_words(asked: Asked, signed: Outgoing) -> list[str]:
+    """Return the words of a curl command that sends exactly what was signed."""
+    known = _describe(asked, signed)
+    method = ["--head"] if signed.method == "HEAD" else ["--request", signed.method]
+    words = ["curl", "--globoff", "--path-as-is", *method]
+    for name, value in known["headers"].items():
+        words += ["--header", f"{name}: {value}" if value else f"{name};"]
+    if signed.body and not signed.content_type:
+        words += ["--header", "content-type:"]  # curl would add one of its own
+    if signed.body and asked.file is not None and signed.body == asked.request.body:
+        words += ["--data-binary", f"@{asked.file}"]
+    elif signed.body:
+        words += ["--data-raw", signed.body.decode(errors="surrogateescape")]
+    return [*words, known["url"]]
+
+
+def _send(scheme: str, signed: Outgoing) -> tuple[int, dict[str, str], bytes]:
+    kind = HTTPSConnection if scheme == "https" else HTTPConnection
+    connection = kind(signed.authority, timeout=_TIMEOUT)
+    try:
+        connection.connect()
+    except OSError as error:
+        raise Stop(f"{scheme}://{signed.authority} cannot be reached: {error}") from None
+    try:
+        connection.putrequest(signed.method, signed.target.decode(), skip_host=True, skip_accept_encoding=True)
+        connection.putheader("host", signed.authority)
+        for name, value in _fields(signed).items():
+            connection.putheader(name, value)
+        if signed.body:
+            connection.putheader("content-length", str(len(signed.body)))
+        connection.endheaders(signed.body or None)
+        answer: HTTPResponse = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read(_LARGEST)
+    except (OSError, HTTPException) as error:
+        raise Stop(f"{scheme}://{signed.authority} gave no answer: {error}; look whether it was carried out") from None
+    finally:
+        connection.close()
+
+
+def _tell(status: int, request_id: str, headers: dict[str, str], body: bytes) -> list[str]:
+    head = f"HTTP {status}  request {plain(request_id) or '-'}"
+    text = body.decode(errors="replace")
+    if headers.get("content-type", "").startswith("application/problem+json"):
+        with suppress(ValueError):
+            problem: Any = json.loads(text)
+            if isinstance(problem, dict):
+                members = cast("dict[str, Any]", problem)
+                return [head, *lay_out({plain(name): plain(str(value)) for name, value in members.items()})]
+    return [head, *(plain(line) for line in text.splitlines())]
