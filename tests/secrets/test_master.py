@@ -8,6 +8,7 @@ import sys
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,13 +46,18 @@ def of_text(text: str) -> MasterKeys:
     return load_master_keys("env:KEYS", {"KEYS": text})
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """The system takes no more than 20 bytes of any file: as on a full disk, a part of a write succeeds."""
+    """The system takes no more than 20 bytes of any file: as on a full disk, a part of a write succeeds.
+
+    For one call only: what pytest prints may go into a file, too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_an_id_is_computed_from_its_key() -> None:
@@ -321,8 +327,8 @@ def test_a_symlink_is_not_written_through(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["link"]
 
 
-def test_a_full_disk_leaves_no_part_of_a_key(tmp_path: Path, full_disk: None) -> None:
-    with pytest.raises(ConfigError, match="File too large; name a path that can be written"):
+def test_a_full_disk_leaves_no_part_of_a_key(tmp_path: Path) -> None:
+    with full_disk(), pytest.raises(ConfigError, match="File too large; name a path that can be written"):
         make_master_key(tmp_path / "keys")
     assert os.listdir(tmp_path) == []
 
