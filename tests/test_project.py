@@ -17,7 +17,7 @@ import tradeguard
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "tradeguard"
-HEAVY = {"aiohttp", "asyncio", "cryptography", "fastapi", "flask", "jwt", "limits", "pydantic", "pyotp", "ssl", "starlette"}
+HEAVY = set("aiohttp asyncio cryptography fastapi flask jwt limits pydantic pyotp ssl starlette".split())
 CORE = {"cryptography", "limits", "pyjwt", "pyotp", "typing-extensions"}
 
 installed_only = pytest.mark.skipif(

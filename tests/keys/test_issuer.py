@@ -612,6 +612,13 @@ def test_an_imported_key_keeps_id_secret_and_dialect(o: Office, run: Run) -> Non
     assert stored.principal.scopes == record.principal.scopes == {"orders:read", "orders:write"}
 
 
+def test_an_import_keeps_the_reason_of_a_record_unless_it_has_one_itself() -> None:
+    o = office()
+    [own] = drive(o.issuer.import_keys([imported("a", b"a" * 16, reason="their own")], actor="ops"))
+    [given] = drive(o.issuer.import_keys([imported("b", b"b" * 16, reason="their own")], actor="ops", reason="moved"))
+    assert (own.reason, given.reason) == ("their own", "moved")
+
+
 def test_an_import_of_nothing_is_nothing(run: Run) -> None:
     o = office()
     assert run(o.issuer.import_keys([], actor="ops")) == []

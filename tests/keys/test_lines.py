@@ -325,6 +325,22 @@ def test_a_byte_order_mark_is_no_part_of_the_file(form: Format, tmp_path: Path) 
     assert line.record is not None
 
 
+def test_a_mark_further_down_is_a_part_of_its_line() -> None:
+    first, second = read(
+        jsonl_of({"id": "k", "secret": PLAIN}) + "\ufeff" + jsonl_of({"id": "j", "secret": PLAIN}), "jsonl"
+    )
+    assert first.record is not None
+    assert second.record is None
+
+
+def test_a_line_may_have_65536_characters() -> None:
+    text = jsonl_of({"id": "k", "secret": PLAIN}).rstrip()
+    [line] = read(text + " " * (65_535 - len(text)) + "\n", "jsonl")
+    assert line.record is not None
+    with pytest.raises(ConfigError, match="longer than 65536"):
+        read(text + " " * (65_536 - len(text)) + "\n", "jsonl")
+
+
 # files that are none
 
 
