@@ -17,7 +17,9 @@ import tradeguard
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "tradeguard"
-HEAVY = set("aiohttp asyncio cryptography fastapi flask jwt limits pydantic pyotp ssl starlette".split())
+HEAVY = {
+    "aiohttp", "asyncio", "cryptography", "fastapi", "flask", "jwt", "limits", "pydantic", "pyotp", "ssl", "starlette",
+}  # fmt: skip
 CORE = {"cryptography", "limits", "pyjwt", "pyotp", "typing-extensions"}
 
 installed_only = pytest.mark.skipif(
