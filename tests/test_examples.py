@@ -219,7 +219,8 @@ def test_the_demo_has_a_line_for_each_attack(demo: dict[str, Any]) -> None:
         "held open", "its time over", "refused order sent again", "signed 6 s ago", "unknown key", "may only read",
         "outside the key's networks", "timestamp twice", "%77ithdraw", "X-HTTP-Method-Override", "TRACE", "gzip",
         "2 MiB", "two Hosts", "Content-Length and Transfer-Encoding", "orders in the book", "started again",
-        "a key from before",        "overlap begun", "suspended a moment ago", "revoked a moment ago", "read in the key store",
+        "a key from before", "overlap begun", "suspended a moment ago", "revoked a moment ago",
+        "read in the key store",
     ):  # fmt: skip
         assert sent in demo["table"]
 
