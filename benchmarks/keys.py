@@ -11,7 +11,7 @@ import io
 import random
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,6 @@ from tradeguard.keys.bulk import import_lines
 from tradeguard.keys.lines import Reading, read_lines
 from tradeguard.secrets.master import load_master_keys, make_master_key
 
-Work = Callable[[int], Awaitable[None]]
 BATCH = 1_000
 
 
@@ -48,7 +47,7 @@ def fill(store: SealedKeys, begin: int, end: int) -> None:
         drive(store.put([make_record(number) for number in range(first, min(first + BATCH, end))]))
 
 
-def finding(keys: Keys, ids: list[str]) -> Work:
+def finding(keys: Keys, ids: list[str]) -> sealing.Work:
     """Return work that looks ids up, one after the other."""
 
     async def work(calls: int) -> None:
@@ -58,17 +57,6 @@ def finding(keys: Keys, ids: list[str]) -> Work:
                 raise AssertionError(ids[call % count])
 
     return work
-
-
-async def time_all(works: Mapping[str, Work], rounds: int, calls: int) -> dict[str, float]:
-    """Return the fastest burst of each, in µs per call."""
-    best = dict.fromkeys(works, float("inf"))
-    for _ in range(rounds):
-        for name in random.sample(list(works), len(works)):
-            began = time.perf_counter()
-            await works[name](calls)
-            best[name] = min(best[name], (time.perf_counter() - began) / calls * 1e6)
-    return best
 
 
 def time_issue(folder: Path, count: int = 500) -> float:
@@ -117,7 +105,7 @@ def measure(keys: int, imported: int, rounds: int) -> Figures:
             "cached, of many keys": finding(CachedKeys(many), ten),
         }
         cold = {"in the store, of 10 keys": finding(few, ten), "in the store, of many keys": finding(many, some)}
-        found = asyncio.run(time_all(hot, rounds, 20_000)) | asyncio.run(time_all(cold, rounds, 2_000))
+        found = asyncio.run(sealing.time_all(hot, rounds, 20_000)) | asyncio.run(sealing.time_all(cold, rounds, 2_000))
         for store in (few, many):
             store.close()
     return Figures(found, asyncio.run(sealing.measure(rounds * 4, 1_000)), issued, took, size)

@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -18,6 +18,7 @@ from tradeguard.core.secret import Secret
 from tradeguard.secrets.master import MasterKey, MasterKeys
 from tradeguard.secrets.sealer import LocalSealer
 
+Work = Callable[[int], Awaitable[None]]
 SECRET, CONTEXT = os.urandom(32), b"keys\0tg_live_hmac_0123456789"
 SEALER = LocalSealer(MasterKeys([MasterKey(Secret(os.urandom(32)))]))
 CIPHER = AESGCM(os.urandom(32))
@@ -60,14 +61,8 @@ async def decrypt_plain(calls: int) -> None:
         decrypt(encrypted)
 
 
-async def measure(rounds: int, calls: int) -> dict[str, float]:
+async def time_all(works: Mapping[str, Work], rounds: int, calls: int) -> dict[str, float]:
     """Return the fastest burst of each, in µs per call."""
-    works: dict[str, Callable[[int], Awaitable[None]]] = {
-        "seal": seal,
-        "open": open_sealed,
-        "AES-GCM encrypt": encrypt_plain,
-        "AES-GCM decrypt": decrypt_plain,
-    }
     best = dict.fromkeys(works, float("inf"))
     for _ in range(rounds):
         for name in random.sample(list(works), len(works)):
@@ -75,6 +70,12 @@ async def measure(rounds: int, calls: int) -> dict[str, float]:
             await works[name](calls)
             best[name] = min(best[name], (time.perf_counter() - began) / calls * 1e6)
     return best
+
+
+async def measure(rounds: int, calls: int) -> dict[str, float]:
+    """Return the fastest burst of each, in µs per call."""
+    works = {"seal": seal, "open": open_sealed, "AES-GCM encrypt": encrypt_plain, "AES-GCM decrypt": decrypt_plain}
+    return await time_all(works, rounds, calls)
 
 
 def main() -> None:

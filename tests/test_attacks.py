@@ -79,7 +79,8 @@ from tradeguard.core.ports import Colour
 from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.core.secret import Secret
 from tradeguard.keys.cache import CachedKeys
-from tradeguard.keys.issuer import Issuer, possession_text
+from tradeguard.keys.issuer import Issuer
+from tradeguard.keys.possession import possession_text
 from tradeguard.keys.sealed import SealedKeys
 from tradeguard.secrets.master import MasterKey, MasterKeys
 from tradeguard.secrets.sealer import LocalSealer

@@ -16,7 +16,7 @@ import pytest
 from cli.venue import DAY, Venue, now
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tradeguard.keys.issuer import possession_text
+from tradeguard.keys.possession import possession_text
 from tradeguard.keys.text import parse_duration
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

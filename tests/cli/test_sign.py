@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from tradeguard import WSGI
 from tradeguard.config import build_guard
-from tradeguard.keys.issuer import possession_text
+from tradeguard.keys.possession import possession_text
 from tradeguard.signing.encoding import decode_base64url
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

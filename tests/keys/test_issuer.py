@@ -36,8 +36,9 @@ from tradeguard.core.ports import KeyAdmin
 from tradeguard.core.secret import Secret
 from tradeguard.keys.cache import CachedKeys
 from tradeguard.keys.format import check_secret, plausible
-from tradeguard.keys.issuer import Issued, Issuer, possession_text
+from tradeguard.keys.issuer import Issued, Issuer
 from tradeguard.keys.life import DAY, ENDED
+from tradeguard.keys.possession import possession_text
 from tradeguard.keys.sealed import SealedKeys
 from tradeguard.secrets.master import MasterKey, MasterKeys
 from tradeguard.secrets.sealer import LocalSealer

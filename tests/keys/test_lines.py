@@ -16,9 +16,9 @@ from support import NOW, PRIVATE
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.principal import Restrictions
-from tradeguard.keys.issuer import possession_text
 from tradeguard.keys.life import DAY
 from tradeguard.keys.lines import COLUMNS, Format, Line, Reading, read_lines
+from tradeguard.keys.possession import possession_text
 from tradeguard.signing.material import Ed25519, Hmac
 
 PUBLIC = PRIVATE.public_key().public_bytes_raw()

@@ -18,7 +18,7 @@ from tradeguard.cli.screen import Screen, Stop, lay_out, plain
 from tradeguard.cli.secret import make_private_key, read_secret, read_small, with_secret
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.secret import Secret
-from tradeguard.keys.issuer import possession_text
+from tradeguard.keys.possession import possession_text
 from tradeguard.signing.encoding import encode_base64url
 from tradeguard.signing.material import ED25519, HMAC_SHA256
 from tradeguard.signing.message import FORM

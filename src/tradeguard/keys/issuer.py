@@ -22,6 +22,7 @@ from tradeguard.core.runtime import Threads
 from tradeguard.core.secret import Secret
 from tradeguard.keys import life
 from tradeguard.keys.format import Env, Kind, make_id, make_secret, plausible
+from tradeguard.keys.possession import check_possession
 from tradeguard.signing.encoding import encode_base64url
 from tradeguard.signing.material import ED25519, HMAC_SHA256, Ed25519, Hmac
 
@@ -38,16 +39,6 @@ class Issued(NamedTuple):
 
     record: KeyRecord
     secret: Secret | None
-
-
-def possession_text(owner: str, public_key: bytes) -> bytes:
-    """Return what the holder of a private key signs to show that it is theirs.
-
-    Args:
-        owner: of the key to be; nobody else can use the signature.
-        public_key: its 32 bytes.
-    """
-    return b"tradeguard proof of possession\n" + owner.encode() + b"\n" + encode_base64url(public_key)
 
 
 class Issuer:
@@ -350,17 +341,3 @@ _CODES: Final[dict[life.Verb, str]] = {
 def _summary(record: KeyRecord) -> str:
     waiver = f"; waiver {record.waiver}" if record.waiver else ""
     return f"owner {record.owner}; {' '.join(sorted(record.principal.scopes))}{waiver}; {record.reason}"
-
-
-async def check_possession(owner: str, material: Material, proof: bytes) -> None:
-    """Hold a proof of possession against a public key.
-
-    Raises:
-        ConfigError: it does not hold.
-    """
-    if not isinstance(material, Ed25519):
-        raise ConfigError("only a public key takes a proof of possession")
-    if not await material.verify(possession_text(owner, material.reveal()), proof):
-        raise ConfigError(
-            "the proof of possession does not hold: sign possession_text(owner, public_key) with the private key"
-        )

@@ -14,7 +14,7 @@ from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord, KeyState, Material
 from tradeguard.keys.codec import make_restrictions
-from tradeguard.keys.issuer import check_possession
+from tradeguard.keys.possession import check_possession
 from tradeguard.keys.text import check_time, parse_time
 from tradeguard.signing.material import ED25519, HMAC_SHA256, make_material
 
