@@ -227,7 +227,7 @@ def guess(party: Party) -> Iterator[Line]:
 
 
 def hold_open(party: Party, note: Callable[[str], None], pause: Callable[[float], object]) -> Iterator[Line]:
-    """Send copies of an order without their last byte, before the order itself; complete them after a pause."""
+    """Send copies of an order without their last byte, before the order itself; complete one, and hold the other."""
     order = render(party.order())
     with Wire(party.port) as soon, Wire(party.port) as later:
         soon.send(order[:-1])
@@ -238,9 +238,8 @@ def hold_open(party: Party, note: Callable[[str], None], pause: Callable[[float]
         yield Line("... the last byte of a copy, at once", "409 replay.seen", party.note(order, soon.answer()).brief)
         note(f"a copy of an order is held until its signed time is over ({WINDOW:.0f} s); the rest goes on meanwhile")
         pause(max(0.0, begun + WINDOW + 0.3 - time.monotonic()))
-        later.send(order[-1:])
         answer = party.note(order, later.answer())
-        yield Line("... the last byte of a copy, its time over", "401 freshness.stale", answer.brief)
+        yield Line("... a copy held open, its time over", "408 body.slow", answer.brief)
 
 
 def _at(request: Outgoing, path: str) -> bytes:

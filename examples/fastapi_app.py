@@ -1,13 +1,15 @@
-"""FastAPI, guarded by one line. PORT=8000 python examples/fastapi_app.py"""
+"""FastAPI, guarded, with who is asking as a dependency. PORT=8000 python examples/fastapi_app.py"""
 
 import os
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Security
 
 import tradeguard as tg
+from tradeguard.adapters.fastapi import Tradeguard, tradeguard_principal
+from tradeguard.core.principal import Principal
 
 SECRET = os.environ.get("API_SECRET") or secrets.token_hex(32)
 PORT = int(os.environ.get("PORT", "8000"))
@@ -20,14 +22,17 @@ guard = tg.Guard(
     journal=tg.MemoryJournal(),
 )
 app = FastAPI()
-app.add_middleware(tg.ASGI, guard=guard)
 
 
 @app.get("/orders")
-async def list_orders(request: Request) -> dict[str, Any]:
+async def list_orders(
+    principal: Annotated[Principal, Security(tradeguard_principal, scopes=["orders:read"])],
+) -> dict[str, Any]:
     """List the orders of the key that was proved."""
-    return {"account": request.scope["tradeguard"].principal.account, "orders": []}
+    return {"account": principal.account, "orders": []}
 
+
+Tradeguard(guard).init_app(app)
 
 if __name__ == "__main__":
     print(

@@ -1,12 +1,13 @@
-"""Flask, or any WSGI application, guarded by one line. PORT=8000 python examples/flask_app.py"""
+"""Flask, guarded by an extension. PORT=8000 python examples/flask_app.py"""
 
 import os
 import secrets
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask, g
 
 import tradeguard as tg
+from tradeguard.adapters.flask import Tradeguard
 
 SECRET = os.environ.get("API_SECRET") or secrets.token_hex(32)
 PORT = int(os.environ.get("PORT", "8000"))
@@ -19,14 +20,15 @@ guard = tg.Guard(
     journal=tg.MemoryJournal(),
 )
 app = Flask(__name__)
-app.wsgi_app = tg.WSGI(app.wsgi_app, guard=guard)  # type: ignore[method-assign]  # as Flask's documentation does it
 
 
 @app.get("/orders")
 def list_orders() -> dict[str, Any]:
     """List the orders of the key that was proved."""
-    return {"account": request.environ["tradeguard"].principal.account, "orders": []}
+    return {"account": g.principal.account, "orders": []}
 
+
+Tradeguard(app, guard=guard)
 
 if __name__ == "__main__":
     print(

@@ -13,6 +13,7 @@ from tradeguard.checks.scope import Scope
 from tradeguard.checks.signature import Signature
 from tradeguard.checks.source import Source
 from tradeguard.core.address import parse_address
+from tradeguard.core.decision import CATALOGUE, Entry
 from tradeguard.core.guard import Guard
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.policy import Operations, Policy
@@ -78,6 +79,11 @@ def make_keys() -> MemoryKeys:
             KeyRecord(id="bina", dialect="binance", material=Hmac(b"binance-secret" * 3), scopes={"orders:*"}),
         ]
     )  # fmt: skip
+
+
+def catalogue() -> dict[str, Entry]:
+    """The denials of the library, without those that other tests have registered."""
+    return {code: entry for code, entry in CATALOGUE.items() if not code.startswith("test")}
 
 
 def make_checks(keys: MemoryKeys | None = None) -> list[object]:

@@ -165,7 +165,9 @@ def test_a01_held_open_replay(held: int, run: Run) -> None:
     def wait() -> None:
         clock.at = NOW + held
 
-    policy_allows = make_guard(runtime=clock, policy=Policy(body_seconds=3600.0), state=guard.state)
+    policy_allows = make_guard(
+        runtime=clock, policy=Policy(body_seconds=3600.0, body_bytes_per_second=0), state=guard.state
+    )
     replay = _chunked(policy_allows, order, [body[:-1], body[-1:]], wait)
     assert _ask(run, policy_allows, replay) == ("replay.seen" if held < PAST else "freshness.stale")
 

@@ -15,6 +15,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "ASGI": "adapters.asgi",
     "BINANCE": "signing.rows",
+    "Bearer": "checks.bearer",
+    "BearerDigest": "signing.bearer",
     "CachedKeys": "keys.cache",
     "ConfigError": "core.errors",
     "Denial": "core.decision",
@@ -34,6 +36,7 @@ _HOMES = {
     "Operations": "core.policy",
     "Outgoing": "signing.signer",
     "Policy": "core.policy",
+    "Principal": "core.principal",
     "Replay": "checks.replay",
     "Request": "core.request",
     "SQLiteKeys": "backends.sqlite",
@@ -41,18 +44,21 @@ _HOMES = {
     "Scope": "checks.scope",
     "SealedKeys": "keys.sealed",
     "Secret": "core.secret",
+    "Shadow": "checks.shadow",
     "Signature": "checks.signature",
     "Signer": "signing.signer",
     "Source": "checks.source",
     "TG1": "signing.rows",
     "WSGI": "adapters.wsgi",
     "aiohttp_middleware": "adapters.aiohttp",
+    "protect": "adapters.protect",
     "register": "core.decision",
 }
 
 if TYPE_CHECKING:
     from tradeguard.adapters.aiohttp import aiohttp_middleware as aiohttp_middleware
     from tradeguard.adapters.asgi import ASGI as ASGI
+    from tradeguard.adapters.protect import protect as protect
     from tradeguard.adapters.wsgi import WSGI as WSGI
     from tradeguard.audit.journal import Journal as Journal
     from tradeguard.backends.memory import Memory as Memory
@@ -60,10 +66,12 @@ if TYPE_CHECKING:
     from tradeguard.backends.memory import MemoryKeys as MemoryKeys
     from tradeguard.backends.sqlite import SQLiteKeys as SQLiteKeys
     from tradeguard.backends.sqlite import SQLiteState as SQLiteState
+    from tradeguard.checks.bearer import Bearer as Bearer
     from tradeguard.checks.freshness import Freshness as Freshness
     from tradeguard.checks.network import Network as Network
     from tradeguard.checks.replay import Replay as Replay
     from tradeguard.checks.scope import Scope as Scope
+    from tradeguard.checks.shadow import Shadow as Shadow
     from tradeguard.checks.signature import Signature as Signature
     from tradeguard.checks.source import Source as Source
     from tradeguard.core.decision import Denial as Denial
@@ -74,12 +82,14 @@ if TYPE_CHECKING:
     from tradeguard.core.key import KeyRecord as KeyRecord
     from tradeguard.core.policy import Operations as Operations
     from tradeguard.core.policy import Policy as Policy
+    from tradeguard.core.principal import Principal as Principal
     from tradeguard.core.request import Request as Request
     from tradeguard.core.secret import Secret as Secret
     from tradeguard.keys.cache import CachedKeys as CachedKeys
     from tradeguard.keys.issuer import Issuer as Issuer
     from tradeguard.keys.sealed import SealedKeys as SealedKeys
     from tradeguard.secrets.sealer import LocalSealer as LocalSealer
+    from tradeguard.signing.bearer import BearerDigest as BearerDigest
     from tradeguard.signing.material import Ed25519 as Ed25519
     from tradeguard.signing.material import Hmac as Hmac
     from tradeguard.signing.rows import BINANCE as BINANCE

@@ -4,104 +4,31 @@ The application reports what it saw, so that a test can tell what reached it. A 
 """
 
 import asyncio
-import hashlib
-import json
 import os
 import socket
 import sys
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # support.py, when run as a script
 
-from support import OPERATIONS, make_checks
+from support import OPERATIONS, make_keys
 
-from tradeguard import ASGI, WSGI, Guard, Journal, Memory, Operations, Policy, Source
+from tradeguard import ASGI, WSGI, Guard, Operations
+from tradeguard.testing import site
+from tradeguard.testing.site import asgi_app, report, wsgi_app
 
-ROWS = {
-    **OPERATIONS,
-    "GET /": {"lane": "public"},
-    "GET /v1/stream": "orders:read",
-    "GET /v1/fail": "orders:read",
-    "POST /v1/twice": "orders:write",
-    "GET /v1/market/{symbol}": "orders:read",
-    "OPTIONS /v1/orders": "orders:read",
-}
+__all__ = ["ROWS", "SERVERS", "asgi_app", "make_guard", "report", "wsgi_app"]
+
+ROWS = {**site.ROWS, **OPERATIONS, "POST /v1/twice": "orders:write"}
 
 
 def make_guard(journal: str) -> Guard:
-    """The guard that every server runs: short body deadline, real clock, no barrier, a gate for many attacks."""
-    return Guard(
-        [Source(pair=10_000, address=10_000), *make_checks()[1:]],
-        operations=Operations(ROWS),
-        state=Memory(since=1),
-        journal=Journal(journal),
-        policy=Policy(body_seconds=1.0, body_bytes=300_000),
-    )
-
-
-def report(method: str, path: str, query: str, body: bytes, principal: object, length: str | None = None) -> bytes:
-    """What the application saw."""
-    key = getattr(principal, "key_id", None)
-    seen = {"method": method, "path": path, "query": query, "body": hashlib.sha256(body).hexdigest(), "key": key}
-    return json.dumps({**seen, "length": length}).encode()
-
-
-async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
-    """The application for ASGI servers."""
-    if scope["type"] == "lifespan":
-        await _lifespan(receive, send)
-        return
-    if scope["path"].endswith("/v1/fail"):
-        raise RuntimeError("the handler failed")
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    fields = [(b"content-type", b"application/json"), (b"x-request-id", b"made-by-the-handler")]
-    await send({"type": "http.response.start", "status": 200, "headers": fields})
-    if scope["path"].endswith("/v1/stream"):
-        async for piece in _stream():
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    grant = scope["tradeguard"]
-    text = report(scope["method"], scope["path"], scope["query_string"].decode(), body, grant.principal)
-    await send({"type": "http.response.body", "body": text})
-
-
-async def _lifespan(receive: Any, send: Any) -> None:
-    while True:
-        kind = (await receive())["type"]
-        await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
-            return
-
-
-async def _stream() -> AsyncIterator[bytes]:
-    for number in range(3):
-        yield b"%d\n" % number
-        await asyncio.sleep(0.3)
-
-
-def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The application for WSGI servers."""
-    if environ["PATH_INFO"] == "/v1/fail":
-        raise RuntimeError("the handler failed")
-    length = environ.get("CONTENT_LENGTH")
-    body = environ["wsgi.input"].read()
-    start_response("200 OK", [("Content-Type", "application/json"), ("X-Request-Id", "made-by-the-handler")])
-    path, query = environ["PATH_INFO"].encode("latin-1").decode(), environ["QUERY_STRING"]
-    text = report(environ["REQUEST_METHOD"], path, query, body, environ["tradeguard"].principal, length)
-    return _pieces(text) if environ["PATH_INFO"] == "/v1/stream" else [text]
-
-
-def _pieces(text: bytes) -> Iterator[bytes]:
-    pause = threading.Event()
-    for number in range(3):
-        yield b"%d\n" % number
-        pause.wait(0.3)
-    yield text
+    """The guard that every server runs, with the keys of support.py: short body deadline, no barrier, many attacks."""
+    guard = site.make_guard(Path(journal).parent, make_keys())
+    guard.adopt(guard.checks, operations=Operations(ROWS), policy=guard.policy)
+    return guard
 
 
 def listen() -> socket.socket:
@@ -200,6 +127,67 @@ def run_gunicorn(journal: str) -> None:
     Server().run()
 
 
+def free_port() -> int:
+    """A port that nobody listens on now, for servers that open their socket themselves."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+    return port
+
+
+def run_granian(journal: str, interface: Any) -> None:
+    """granian, one worker; it finds its application by name."""
+    from granian.log import LogLevels
+    from granian.server import Server
+
+    os.environ["JOURNAL"] = journal
+    port = free_port()
+    print(port, flush=True)
+    Server(
+        f"adapters.granian_apps:make_{interface}",
+        "127.0.0.1",
+        port,
+        interface=interface,
+        factory=True,
+        log_level=LogLevels.error,
+    ).serve()
+
+
+def run_flask(journal: str) -> None:
+    """Flask's own server (werkzeug), a thread per request, over a Flask application."""
+    from adapters.framework_apps import make_flask
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, make_flask(make_guard(journal)), threaded=True)
+    announce(server.socket)
+    server.serve_forever()
+
+
+def run_django(journal: str) -> None:
+    """Django's own server (runserver), over a Django project with the middleware."""
+    from adapters.framework_apps import make_django
+    from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+    from django.core.wsgi import get_wsgi_application
+
+    make_django(make_guard(journal))
+    with ThreadedWSGIServer(("127.0.0.1", 0), WSGIRequestHandler) as server:
+        server.set_app(get_wsgi_application())
+        announce(server.socket)
+        server.serve_forever()
+
+
+def run_django_uvicorn(journal: str) -> None:
+    """The same project under uvicorn."""
+    import uvicorn
+    from adapters.framework_apps import make_django
+    from django.core.asgi import get_asgi_application
+
+    make_django(make_guard(journal))
+    sock = listen()
+    announce(sock)
+    config = uvicorn.Config(get_asgi_application(), http="h11", lifespan="off", log_level="warning")
+    uvicorn.Server(config).run(sockets=[sock])
+
+
 SERVERS: dict[str, Callable[[str], None]] = {
     "uvicorn-h11": lambda journal: run_uvicorn(journal, "h11"),
     "uvicorn-httptools": lambda journal: run_uvicorn(journal, "httptools"),
@@ -210,6 +198,11 @@ SERVERS: dict[str, Callable[[str], None]] = {
     "wsgiref": run_wsgiref,
     "waitress": run_waitress,
     "gunicorn": run_gunicorn,
+    "granian": lambda journal: run_granian(journal, "asgi"),
+    "granian-wsgi": lambda journal: run_granian(journal, "wsgi"),
+    "flask": run_flask,
+    "django": run_django,
+    "django-uvicorn": run_django_uvicorn,
 }
 
 if __name__ == "__main__":

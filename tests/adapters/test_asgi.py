@@ -85,9 +85,9 @@ def test_an_address_that_the_server_rewrote_matches_no_list(tmp_path: Path) -> N
 
 
 def test_a_rewritten_address_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    from tradeguard.adapters import asgi
+    from tradeguard.adapters import edge
 
-    asgi._warn_rewritten.cache_clear()
+    edge._warn_rewritten.cache_clear()
     app = ASGI(handler, guard=make_loop_guard())
     for _ in range(3):
         serve(app, scope(client=("10.0.0.9", 0)))

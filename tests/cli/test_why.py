@@ -51,11 +51,11 @@ def test_a_refusal_is_told_with_its_meaning_and_cure(venue: Venue) -> None:
     assert found["cure"] in text
 
 
-@pytest.mark.parametrize("code", ["scope.missing", "answer.unconfigured", "hours.closed"])
+@pytest.mark.parametrize("code", ["scope.missing", "answer.unconfigured", "elsewhere.closed"])
 def test_refusals_of_every_file_are_known_and_own_ones_are_shown_as_they_are(venue: Venue, code: str) -> None:
     write(venue.data / "audit.jsonl", event("refused", 0, code))
     [found] = venue.ask("why", ID)["events"]
-    assert ("cure" in found) is not code.startswith("hours")
+    assert ("cure" in found) is not code.startswith("elsewhere")
     assert code in venue.run("why", ID).stdout
 
 

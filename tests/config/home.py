@@ -18,6 +18,7 @@ AHEAD = 990_000_000
 """How far ahead of now a request to a new venue is signed, in ns: a new state refuses what was signed in its first
 second, and a clock may be one second ahead."""
 
+NETWORK = '[network]\ntopology = "direct"\n'
 ROOT = os.geteuid() == 0
 NOBODY = 65_534
 
@@ -46,7 +47,7 @@ class Home:
 
     def write(self, more: str = "") -> None:
         """Write the file anew: data and master key, then more."""
-        self.write_all(f'[data]\ndirectory = "data"\n[master_key]\nsource = "file:{self.master_key}"\n', more)
+        self.write_all(f'[data]\ndirectory = "data"\n[master_key]\nsource = "file:{self.master_key}"\n{NETWORK}', more)
 
     def write_all(self, *texts: str) -> None:
         """Write the file anew: nothing but these texts."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from config.home import Home, as_nobody
+from config.home import NETWORK, Home, as_nobody
 
 from tradeguard.config import Loaded, check, load_settings
 from tradeguard.config.settings import parse
@@ -52,7 +52,7 @@ def test_a_missing_or_wrong_master_key_is_found_and_not_printed(home: Home) -> N
 
 def test_a_master_key_in_the_environment_is_read_from_the_one_given(home: Home) -> None:
     text = home.master_key.read_text()
-    home.write_all('[master_key]\nsource = "env:KEY"\n', MAP)
+    home.write_all(NETWORK, '[master_key]\nsource = "env:KEY"\n', MAP)
     assert check(load_settings(home.path, {}), {"KEY": text}) == []
     assert check(load_settings(home.path, {}), {})[0].startswith("master_key.source: environment variable KEY")
 
@@ -64,7 +64,7 @@ def test_a_master_key_beside_what_it_seals_is_found(home: Home, via: str, tmp_pa
     if via == "over a link":
         place = tmp_path / "elsewhere"
         place.symlink_to(home.data)
-    home.write_all(f'[master_key]\nsource = "file:{place}/master.key"\n', MAP)
+    home.write_all(NETWORK, f'[master_key]\nsource = "file:{place}/master.key"\n', MAP)
     [line] = check(load_settings(home.path, {}), {})
     assert "keep it elsewhere" in line
 
@@ -93,7 +93,9 @@ def test_a_journal_without_its_folder_is_found(home: Home) -> None:
 
 
 def test_folders_that_this_user_cannot_write_are_found() -> None:
-    settings = parse({"master_key": {"source": "env:X"}, "data": {"directory": "/usr"}})[0]
+    settings = parse(
+        {"master_key": {"source": "env:X"}, "network": {"topology": "direct"}, "data": {"directory": "/usr"}}
+    )[0]
     with as_nobody():
         found = check(Loaded(Path("/usr/tradeguard.toml"), settings, {}), {})
     assert "data.directory: this user cannot write into /usr" in found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config.home import Home
+from config.home import NETWORK, Home
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +18,8 @@ from tradeguard.config import SAMPLE, Settings, explain, json_schema, load_setti
 from tradeguard.config.environment import VARIABLES
 from tradeguard.config.rules import make_policy, make_rows
 from tradeguard.config.settings import KEYS, SECTIONS, parse
+from tradeguard.core.cors import Cors
+from tradeguard.core.proxy import Proxies
 from tradeguard.keys.cache import CachedKeys
 from tradeguard.signing.rows import BINANCE, TG1
 
@@ -51,13 +53,15 @@ def test_the_least_file_gives_every_default(home: Home) -> None:
     assert {key for key, origin in loaded.origins.items() if origin == "file"} == {
         "data.directory",
         "master_key.source",
+        "network.topology",
     }
     assert set(loaded.origins) == set(KEYS)
 
 
 def test_the_defaults_are_those_of_the_parts() -> None:
-    default = parse({"master_key": {"source": "env:KEY"}})[0]
-    assert set(SECTIONS["policy"]) == {field.name for field in fields(Policy)} - {"roles"}
+    default = parse({"master_key": {"source": "env:KEY"}, "network": {"topology": "direct"}})[0]
+    assert set(SECTIONS["policy"]) == {field.name for field in fields(Policy)} - {"roles", "proxies", "cors"}
+    assert set(SECTIONS["cors"]) == {field.name for field in fields(Cors) if field.init}
     assert make_policy(default) == Policy()
     cache, memory = signature(CachedKeys).parameters, signature(Memory).parameters
     assert default.keys.cache_size == cache["size"].default
@@ -145,6 +149,7 @@ def test_all_faults_come_at_once(home: Home) -> None:
         "polcy": "no such key; did you mean policy?",
         "data.directory": "must be a text",
         "master_key.source": found["master_key.source"],
+        "network.topology": found["network.topology"],
         "keys.pol_seconds": "no such key; did you mean keys.poll_seconds?",
         "keys.poll_seconds": "must be a number",
         "state.backend": "must be 'sqlite' or 'memory'",
@@ -160,6 +165,7 @@ def test_all_faults_come_at_once(home: Home) -> None:
         "different things",
     }
     assert found["master_key.source"].startswith('missing; say where the master key is: "file:/path"')
+    assert found["network.topology"].startswith('missing; say what stands in front: "direct"')
 
 
 def test_the_rules_between_keys_are_told_by_key(home: Home) -> None:
@@ -225,16 +231,22 @@ WRONG: list[Any] = [5, 1.5, True, "text", [1], {"a": 1}, "1979-05-27T07:32:00Z"]
 def test_a_wrong_type_is_told_in_our_own_words(home: Home, key: str, value: Any) -> None:
     section, _, name = key.partition(".")
     toml = value if str(value).endswith("Z") else json.dumps(value).replace('"a": 1', "a = 1")
-    home.write_all(f"[{section}]\n{name} = {toml}\n", '[master_key]\nsource = "env:X"\n' * (section != "master_key"))
-    settings, found, _ = parse({"master_key": {"source": "env:X"}, section: {name: value}})
+    needed: dict[str, dict[str, Any]] = {"master_key": {"source": "env:X"}, "network": {"topology": "direct"}}
+    tables = {**needed, section: {**needed.get(section, {}), name: value}}
+    rest = {place: table for place, table in needed.items() if place != section}
+    lines = [f'[{place}]\n{key} = "{text}"\n' for place, table in rest.items() for key, text in table.items()]
+    lines += [f"[{section}]\n", *(f'{key} = "{text}"\n' for key, text in tables[section].items() if key != name)]
+    home.write_all(*lines, f"{name} = {toml}\n")
+    settings, found, _ = parse(tables)
     assert settings.data.directory
     for fault in found:
         assert fault.key.startswith(key)
         assert fault.text.startswith(("must ", "is no reference", "missing")), fault
     kinds = {str: "text", int: "whole number", float: "number", bool: "true or false", tuple: "list"}
-    default = getattr(getattr(Settings(master_key={"source": "env:X"}), section), name)  # type: ignore[arg-type]
+    default = getattr(getattr(Settings.model_validate(needed), section), name)
     if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int) and found:
-        assert any(word in found[0].text for word in (kinds[type(default)], "'sqlite'", "text")), found
+        said = (kinds[type(default)], "'sqlite'", "'direct'", "''", "text")
+        assert any(word in found[0].text for word in said), found
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -278,13 +290,13 @@ def test_what_is_out_of_place_is_told_with_its_key(home: Home, text: str, says: 
 
 
 def test_a_data_directory_is_named(home: Home) -> None:
-    home.write_all('[data]\ndirectory = ""\n[master_key]\nsource = "env:X"\n')
+    home.write_all(NETWORK, '[data]\ndirectory = ""\n[master_key]\nsource = "env:X"\n')
     assert faults(home) == ["data.directory: must not be empty"]
 
 
 @pytest.mark.parametrize("value", NO_REFERENCES)
 def test_a_master_key_in_the_place_of_a_reference_is_refused_and_never_printed(home: Home, value: str) -> None:
-    home.write_all(f"[master_key]\nsource = {json.dumps(value)}\n")
+    home.write_all(NETWORK, f"[master_key]\nsource = {json.dumps(value)}\n")
     [line] = faults(home)
     assert line.startswith("master_key.source: ")
     assert "hunter2" not in line
@@ -293,7 +305,7 @@ def test_a_master_key_in_the_place_of_a_reference_is_refused_and_never_printed(h
 
 @pytest.mark.parametrize("source", ["file:/a b", "mount:/run/secrets/key", "env:KEY_2", "systemd:master.key"])
 def test_a_reference_is_taken_and_not_followed(home: Home, source: str) -> None:
-    home.write_all(f'[master_key]\nsource = "{source}"\n')
+    home.write_all(NETWORK, f'[master_key]\nsource = "{source}"\n')
     assert load_settings(home.path, {}).settings.master_key.source == source
 
 
@@ -377,7 +389,7 @@ def test_a_wrong_override_is_told_with_its_variable(home: Home, variable: str, t
 
 
 def test_the_variable_of_the_master_key_is_no_stray(home: Home) -> None:
-    home.write_all('[master_key]\nsource = "env:TRADEGUARD_MASTER_KEY"\n')
+    home.write_all(NETWORK, '[master_key]\nsource = "env:TRADEGUARD_MASTER_KEY"\n')
     assert load_settings(home.path, {"TRADEGUARD_MASTER_KEY": SECRET}).settings.master_key.source
 
 
@@ -412,7 +424,7 @@ def test_what_holds_is_explained_with_its_origin(home: Home) -> None:
 
 
 def test_explaining_reads_no_secret(home: Home) -> None:
-    home.write_all('[master_key]\nsource = "env:KEY"\n')
+    home.write_all(NETWORK, '[master_key]\nsource = "env:KEY"\n')
     loaded = load_settings(home.path, {"KEY": SECRET})
     assert SECRET not in repr(explain(loaded)) + repr(loaded)
 
@@ -420,7 +432,7 @@ def test_explaining_reads_no_secret(home: Home) -> None:
 def test_the_sample_loads_and_gives_every_default(home: Home) -> None:
     home.write_all(SAMPLE)
     loaded = load_settings(home.path, {})
-    said = {"data.directory", "master_key.source"}
+    said = {"data.directory", "master_key.source", "network.topology"}
     assert {key for key, origin in loaded.origins.items() if origin != "default"} == said
     assert loaded.settings.operations
     assert loaded.data == home.data
@@ -511,3 +523,66 @@ def test_without_pydantic_the_error_says_what_to_install(monkeypatch: pytest.Mon
     assert spec.loader is not None
     with pytest.raises(ConfigError, match=r'pip install "tradeguard\[config\]"'):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+PROXIED = """
+    [network]
+    topology = "proxied"
+    header = "forwarded"
+    trusted = ["10.0.0.0/8", "unix"]
+    [policy]
+    hsts = "max-age=60; includeSubDomains"
+    body_bytes_per_second = 0
+    [cors]
+    origins = ["https://trade.example"]
+    headers = ["tg-key"]
+    expose = ["x-own"]
+    max_age = 5
+    credentials = true
+    """
+
+
+def test_proxies_and_cors_reach_the_policy(home: Home) -> None:
+    home.write_all('[master_key]\nsource = "env:KEY"\n', PROXIED)
+    policy = make_policy(load_settings(home.path, {}).settings)
+    assert policy.proxies == Proxies(header="forwarded", trusted=["10.0.0.0/8", "unix"])
+    assert policy.cors == Cors(
+        origins=["https://trade.example"], headers=["tg-key"], expose=["x-own"], max_age=5, credentials=True
+    )
+    assert (policy.hsts, policy.body_bytes_per_second) == ("max-age=60; includeSubDomains", 0)
+
+
+def test_the_topology_may_come_from_outside(home: Home) -> None:
+    home.write_all('[master_key]\nsource = "env:KEY"\n')
+    environ = {"TRADEGUARD_NETWORK__TOPOLOGY": "proxied", "TRADEGUARD_NETWORK__HEADER": "x-forwarded-for"}
+    environ["TRADEGUARD_NETWORK__TRUSTED"] = '["10.0.0.0/8"]'
+    assert make_policy(load_settings(home.path, environ).settings).proxies is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "network.topology: missing; say what stands in front"),
+        ('[network]\nheader = "forwarded"', "network.topology: missing; say what stands in front"),
+        ('[network]\ntopology = "nat"', "network.topology: must be 'direct' or 'proxied'"),
+        (
+            '[network]\ntopology = "direct"\nheader = "forwarded"',
+            'network: header and trusted belong to topology = "pro',
+        ),
+        ('[network]\ntopology = "direct"\ntrusted = ["unix"]', 'network: header and trusted belong to topology = "pro'),
+        ('[network]\ntopology = "proxied"\ntrusted = ["unix"]', 'network: "proxied" needs header'),
+        ('[network]\ntopology = "proxied"\nheader = "forwarded"', "network: proxies: trusted is empty"),
+        ('[network]\ntopology = "proxied"\nheader = "x-real-ip"', "network.header: must be '', 'x-forwarded-for' or"),
+        (f'{NETWORK}[cors]\nheaders = ["tg-key"]', "cors: without origins nothing is allowed"),
+        (f'{NETWORK}[cors]\norigins = ["*"]\ncredentials = true', 'cors: "*" stands alone'),
+        (f'{NETWORK}[policy]\nhsts = "on"', "policy: hsts is like"),
+    ],
+)
+def test_what_contradicts_itself_in_network_and_cors_is_told(home: Home, text: str, says: str) -> None:
+    home.write_all('[master_key]\nsource = "env:KEY"\n', text)
+    [line] = faults(home)
+    assert line.startswith(says)
+
+
+def test_the_variable_of_development_mode_is_no_stray(home: Home) -> None:
+    assert load_settings(home.path, {"TRADEGUARD_DEVELOPMENT": "1"})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config.home import AHEAD, Venue
+from config.home import AHEAD, NETWORK, Venue
 from support import TRADER, make_guard, sign
 
 from tradeguard import ConfigError, Denial, Guard
@@ -164,13 +164,14 @@ def test_what_cannot_change_while_running_is_named(venue: Running, more: str, ke
 
 
 def test_all_that_cannot_change_is_named_at_once(venue: Running) -> None:
-    venue.write_all('[data]\ndirectory = "secret"\n[master_key]\nsource = "env:KEY"\n', WIDER + ROWS)
+    venue.write_all(NETWORK, '[data]\ndirectory = "secret"\n[master_key]\nsource = "env:KEY"\n', WIDER + ROWS)
     with pytest.raises(ConfigError, match=r"^data\.directory, master_key\.source, journal\.path cannot change"):
         reload_guard(venue.guard)
 
 
 def test_another_spelling_of_the_same_is_no_change(venue: Running) -> None:
     venue.write_all(
+        NETWORK,
         f'[data]\ndirectory = "{venue.data}"\n[master_key]\nsource = "file:{venue.master_key}"\n',
         '[journal]\npath = "data/audit.jsonl"\n[keys]\nstale_seconds = 30\n' + WIDER + ROWS,
     )

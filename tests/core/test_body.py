@@ -1,7 +1,8 @@
 """The body: read within its size, its time and the budget of unproven bytes, by threads and by tasks."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections import Counter
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any
 
 import pytest
@@ -183,3 +184,77 @@ def test_a_thread_reads_without_a_loop() -> None:
     runtime = Threads()
     reader = Reader(Sender([b"a", b"b"]), POLICY, Budget(20), runtime, runtime.now())
     assert drive(reader.read(2)) == b"ab"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "takes", "late"),
+    [
+        ([100] * 4, SECOND, True),  # 300 B at 3 s: 1 s beyond the grace earns 500 B
+        ([500] * 4, SECOND, False),
+        ([1, 1], 2 * SECOND, True),
+        ([1], 2 * SECOND, False),
+        ([1000], 4 * SECOND, False),
+        ([999], 4 * SECOND, True),
+    ],
+)
+def test_after_two_seconds_a_body_keeps_a_minimum_rate(run: Run, sizes: list[int], takes: int, late: bool) -> None:
+    clock, policy = StillClock(), Policy(body_seconds=60, body_bytes_per_second=500)
+    sender = Sender([b"x" * size for size in sizes], clock, takes)
+    reader = Reader(sender, policy, Budget(10_000), clock, NOW)
+    if late:
+        denial = refusal(run, reader, None)
+        assert (denial.code, denial.status) == ("body.slow", 408)
+    else:
+        assert len(run(reader.read(None))) == sum(sizes)
+
+
+def test_a_rate_of_0_leaves_the_deadline_alone(run: Run) -> None:
+    clock = StillClock()
+    policy = Policy(body_seconds=60, body_bytes_per_second=0)
+    assert run(Reader(Sender([b"x"], clock, 60 * SECOND), policy, Budget(10), clock, NOW).read(1)) == b"x"
+
+
+def test_the_minimum_rate_interrupts_a_wait_before_the_deadline_does() -> None:
+    waits: list[float] = []
+
+    class Watching(StillClock):
+        async def within(self, seconds: float, work: Coroutine[Any, Any, Any]) -> Any:
+            waits.append(seconds)
+            return await work
+
+    clock = Watching()
+    policy = Policy(body_seconds=5, body_bytes_per_second=500)
+    drive(Reader(Sender([b"x" * 1000, b"x" * 1000, b""]), policy, Budget(10_000), clock, NOW).read(None))
+    assert waits == [2.0, 4.0, 5.0]
+
+
+class Trickle:
+    """A sender that gives the loop away until it is woken, and then sends a byte; it never ends."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+    async def __call__(self) -> tuple[bytes, bool]:
+        await self
+        return b"x", True
+
+
+def test_ten_thousand_slow_bodies_are_refused_in_time_and_hold_no_more_than_the_budget() -> None:
+    clock, budget, policy = StillClock(), Budget(15_000), Policy()
+    readers = [Reader(Trickle(), policy, budget, clock, NOW) for _ in range(10_000)]
+    waiting = {number: reader.read(1_000_000) for number, reader in enumerate(readers)}
+    codes: Counter[str] = Counter()
+    for _ in range(10):
+        for number, reading in list(waiting.items()):
+            try:
+                reading.send(None)
+            except Refused as refused:
+                codes[refused.denial.code] += 1
+                del waiting[number]
+                readers[number].release()
+        assert 0 <= budget.free <= 15_000
+        clock.at += SECOND
+    assert waiting == {}
+    assert set(codes) == {"body.slow", "body.budget"}
+    assert codes["body.slow"] >= 5_000
+    assert budget.free == 15_000

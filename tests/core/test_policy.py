@@ -81,7 +81,7 @@ WRONG_ROWS: list[tuple[str, Any, str]] = [
     ("GET /v1/***", READ, "matches nothing"),
     ("GET /v1?a=1", READ, "matches nothing"),
     ("GET /v1#a", READ, "matches nothing"),
-    ("GET /v1/orders", {"scope": READ}, "unknown key 'scope'; use scopes, lane, costs, assurance"),
+    ("GET /v1/orders", {"scope": READ}, "unknown key 'scope'; use answer, assurance, coexist, costs, lane, scopes"),
     (
         "GET /v1/orders",
         {"scopes": READ, "lane": "orders"},
@@ -493,3 +493,26 @@ def test_tiers_are_names() -> None:
     assert Policy(tiers=(name for name in ["gold", "silver"])).tiers == {"gold", "silver"}
     with pytest.raises(ConfigError, match="policy: tiers is a collection of names, not the text 'gold'"):
         Policy(tiers="gold")
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, "500"])
+def test_the_minimum_rate_is_a_whole_number_and_may_be_0(value: Any) -> None:
+    assert Policy(body_bytes_per_second=0).body_bytes_per_second == 0
+    with pytest.raises(ConfigError, match="body_bytes_per_second"):
+        Policy(body_bytes_per_second=value)
+
+
+HSTS = ["", "max-age=0", "max-age=63072000; includeSubDomains", "max-age=63072000; includeSubDomains; preload"]
+
+
+@pytest.mark.parametrize("value", HSTS)
+def test_hsts_says_for_how_long_and_whether_for_subdomains(value: str) -> None:
+    assert Policy(hsts=value).hsts == value
+
+
+@pytest.mark.parametrize(
+    "value", ["max-age", "max-age=1; preload", "max-age=-1", "max-age=1;includeSubDomains", "max-age=1\r\nx: y", "on"]
+)
+def test_hsts_that_says_nothing_of_the_kind_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"policy: hsts is like"):
+        Policy(hsts=value)

@@ -11,19 +11,23 @@ from typing import Final
 from aiohttp import ClientPayloadError, StreamReader, web
 from aiohttp.typedefs import Handler, Middleware
 
-from tradeguard.adapters.answer import refuse, response_fields
+from tradeguard.adapters.answer import Answer
+from tradeguard.adapters.edge import Edge, meet, preflight, ready, refusal
 from tradeguard.adapters.given import Config, open_guard
 from tradeguard.core.body import LARGE, SHORT
+from tradeguard.core.cors import Fields
 from tradeguard.core.decision import Denial, Grant, Refused
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.frame import quote_path
 from tradeguard.core.guard import Guard
 from tradeguard.core.policy import Operations
-from tradeguard.core.request import Headers, Peer, Request, peer_at
+from tradeguard.core.proxy import peer_named
+from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.core.runtime import Loop, request_id
 
 GRANT: Final = web.RequestKey("tradeguard", Grant)
 """Where the handler finds its grant: `request[GRANT]`."""
+_JUDGED: Final = web.RequestKey("tradeguard.judged", tuple[Guard, str, str])
 
 
 def aiohttp_middleware(given: Guard | Callable[[], Guard] | Config) -> Middleware:
@@ -59,32 +63,41 @@ def _check_rows(operations: Operations) -> None:
 
 
 async def _serve(guard: Guard, http: web.Request, handler: Handler) -> web.StreamResponse:
-    arrived, id, peer = guard.runtime.now(), request_id(), _peer(http)
-    denial = guard.door(peer, arrived)
+    if http.get(_JUDGED) == (guard, http.method, http.raw_path):
+        return await handler(http)  # the same guard stands further out and has granted this very request
+    arrived, id, edge = guard.runtime.now(), request_id(), _meet(guard, http)
+    denial = guard.door(edge.peer, arrived)
     if denial is not None:
-        return _answer(denial, id, http.scheme, guard.challenge, close=True)
-    request = _request(guard, http, id, peer, arrived)
+        return _refuse(refusal(guard, denial, id, edge), edge, close=True)
+    asked = preflight(guard, http.method, edge, id)
+    if asked is not None:
+        return _answer(asked, asked.fields)
+    request = _request(guard, http, id, edge, arrived)
     decision = await guard.admit(request)
     if isinstance(decision, Denial):
-        return _answer(decision, id, http.scheme, guard.challenge, close=request.unread)
-    http[GRANT] = decision
+        return _refuse(refusal(guard, decision, id, edge, request), edge, close=request.unread)
+    own = ready(guard, request, decision)
+    if own is not None:
+        return _refuse(own, edge, close=False)
+    http[GRANT], http[_JUDGED] = decision, (guard, http.method, http.raw_path)
     _replay(http, await request.body())
     try:
         response = await handler(http)
+        status = response.status  # a handler that returns nothing fails here, and is on record
     except web.HTTPException as error:
         guard.finish(request, error.status)
-        _add_fields(error, id, http.scheme)
+        _add_fields(error, id, edge)
         raise
     except BaseException as error:
         guard.finish(request, 0, type(error).__name__)
         raise
-    guard.finish(request, response.status)
+    guard.finish(request, status)
     if not response.prepared:
-        _add_fields(response, id, http.scheme)
+        _add_fields(response, id, edge)
     return response
 
 
-def _request(guard: Guard, http: web.Request, id: str, peer: Peer, arrived: int) -> Request:
+def _request(guard: Guard, http: web.Request, id: str, edge: Edge, arrived: int) -> Request:
     size = 0
 
     async def chunk() -> tuple[bytes, bool]:
@@ -103,21 +116,23 @@ def _request(guard: Guard, http: web.Request, id: str, peer: Peer, arrived: int)
         method=http.method,
         target=http.raw_path.encode("utf-8", "surrogateescape"),
         path=http.path,
-        scheme=http.scheme,
+        scheme=edge.scheme,
         version=f"{http.version.major}.{http.version.minor}",
-        headers=Headers([(name.lower(), value) for name, value in http.raw_headers]),
-        peer=peer,
+        headers=edge.headers,
+        peer=edge.peer,
         arrived=arrived,
         body=guard.reader(chunk, arrived),
     )
 
 
-def _peer(http: web.Request) -> Peer:
-    """The socket's own address: `remote` may have been replaced."""
+def _meet(guard: Guard, http: web.Request) -> Edge:
+    """Ask the socket itself for the peer: `remote` may have been replaced."""
     name: tuple[str, int] | str | None = None
     if http.transport is not None:
         name = http.transport.get_extra_info("peername")
-    return peer_at(name[0]) if isinstance(name, tuple) else Peer()
+    headers = Headers([(name.lower(), value) for name, value in http.raw_headers])
+    peer = peer_named(name[0] if isinstance(name, tuple) else name) if http.transport is not None else Peer()
+    return meet(guard.policy, headers, peer, http.scheme)
 
 
 def _replay(http: web.Request, body: bytes) -> None:
@@ -135,16 +150,22 @@ def _replay(http: web.Request, body: bytes) -> None:
         http._cache.pop("content", None)  # pyright: ignore[reportPrivateUsage]
 
 
-def _answer(denial: Denial, id: str, scheme: str, challenge: str, *, close: bool) -> web.Response:
-    answer = refuse(denial, id, scheme=scheme, challenge=challenge)
-    response = web.Response(status=answer.status, body=answer.body)
-    for name, value in answer.fields:
-        response.headers[name.decode()] = value.decode()
+def _refuse(answer: Answer, edge: Edge, *, close: bool) -> web.Response:
+    response = _answer(answer, edge.dress_answer(answer))
     if close:
         response.force_close()
     return response
 
 
-def _add_fields(response: web.StreamResponse, id: str, scheme: str) -> None:
-    for name, value in response_fields(id, scheme):
-        response.headers[name.decode()] = value.decode()
+def _answer(answer: Answer, fields: Fields) -> web.Response:
+    response = web.Response(status=answer.status, body=answer.body or None)
+    for name, value in fields:
+        response.headers.add(name.decode(), value.decode())
+    return response
+
+
+def _add_fields(response: web.StreamResponse, id: str, edge: Edge) -> None:
+    theirs = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in response.headers.items()]
+    response.headers.clear()
+    for name, value in edge.dress(theirs, id):
+        response.headers.add(name.decode(), value.decode("utf-8", "surrogateescape"))

@@ -1,11 +1,19 @@
-"""What every host answers with: a refusal as problem+json (RFC 9457), and the fields that go with every response."""
+"""What every host answers with: a refusal, and the fields that go with every response.
+
+A refusal is problem+json (RFC 9457), or looks as clients of the request's dialect know it from their venue.
+"""
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from http.client import responses
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tradeguard.core.decision import Denial, Face, register
+from tradeguard.core.request import Request
+from tradeguard.signing.refusal import Refusal, Said
+from tradeguard.signing.row import Row
+from tradeguard.signing.rows import ROWS
 
 UNCONFIGURED: Final = register(
     "answer.unconfigured",
@@ -14,12 +22,8 @@ UNCONFIGURED: Final = register(
     hint="The guard could not be built; the log of the start has the reason. Nothing passes until it can.",
 )
 HSTS: Final = (b"strict-transport-security", b"max-age=63072000")
+_PROBLEM: Final = "application/problem+json"
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
-_FIXED: Final = (
-    (b"content-type", b"application/problem+json"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-)
 
 
 class Answer(NamedTuple):
@@ -43,7 +47,26 @@ def response_fields(request_id: str, scheme: str) -> list[tuple[bytes, bytes]]:
     return fields
 
 
-def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str) -> Answer:
+def shape_of(request: Request | None, default: str = "", rows: Mapping[str, Row] = ROWS) -> Row | None:
+    """Return the dialect in which to answer: the one that the request speaks, else the default.
+
+    It goes by the claim; where there is none (yet), by which dialect's key field stands in the head. Nothing that has
+    to be proved decides.
+
+    Args:
+        request: what is answered; None where nothing has been made of it yet.
+        default: the name of a row, for those who speak none; "" for problem+json.
+        rows: the dialects by name.
+    """
+    if request is not None and request.claim is not None and request.claim.dialect in rows:
+        return rows[request.claim.dialect]
+    spoken = [row for row in rows.values() if row.key.name in request.headers] if request is not None else []
+    if len(spoken) == 1:
+        return spoken[0]
+    return rows.get(default)
+
+
+def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str, shape: Row | None = None) -> Answer:
     """Render a refusal.
 
     Args:
@@ -51,29 +74,43 @@ def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str) -> A
         request_id: ours.
         scheme: "http" or "https".
         challenge: for WWW-Authenticate on a 401 (RFC 9110, 11.6.1).
+        shape: the dialect whose clients are to understand it; see `shape_of`.
     """
-    fields, body = _render(denial.face, challenge)
+    status, fields, body = _render(denial.face, challenge, shape.refuse if shape is not None else None)
     body += request_id.encode() + (b'",' + _encode(dict(denial.members)).encode()[1:] if denial.members else b'"}')
     own = (b"content-length", b"%d" % len(body)), *response_fields(request_id, scheme)
-    return Answer(denial.status, [*fields, *own], body)
+    return Answer(status, [*fields, *own], body)
 
 
 @lru_cache(512)
-def _render(face: Face, challenge: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Render what all refusals of one kind share: their fields, and their body up to the request id."""
-    public, status, text, executed, retry_after = face
-    problem = {
+def _render(face: Face, challenge: str, shape: Refusal | None) -> tuple[int, tuple[tuple[bytes, bytes], ...], bytes]:
+    """Render what all refusals of one kind share: status, fields, and the body up to the request id."""
+    public, _, _, executed, retry_after = face
+    said, media_type = (_problem(face), _PROBLEM) if shape is None else (shape.say(face), shape.media_type)
+    members = dict(said.body)
+    fields = [
+        (b"content-type", media_type.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),
+    ]
+    if shape is not None:
+        fields.append((b"tradeguard-code", public.encode()))
+        members |= {"executed": executed} if executed else {}
+    if retry_after is not None:
+        fields.append((b"retry-after", b"%d" % retry_after))
+    if said.status == 401:
+        fields.append((b"www-authenticate", challenge.encode()))
+    return said.status, tuple(fields), _encode({**members, "request_id": ""}).encode()[:-2]
+
+
+def _problem(face: Face) -> Said:
+    public, status, text, executed, _ = face
+    members: dict[str, Any] = {
         "type": f"urn:tradeguard:denial:{public}",
         "title": phrase(status),
         "status": status,
         "detail": text,
         "code": public,
         "executed": executed,
-        "request_id": "",
     }
-    fields = [*_FIXED]
-    if retry_after is not None:
-        fields.append((b"retry-after", b"%d" % retry_after))
-    if status == 401:
-        fields.append((b"www-authenticate", challenge.encode()))
-    return fields, _encode(problem).encode()[:-2]
+    return Said(members, status)

@@ -11,16 +11,18 @@ should call `guard.journal.flush()` at its end.
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from tradeguard.adapters.answer import UNCONFIGURED, refuse, response_fields
+from tradeguard.adapters.answer import UNCONFIGURED, Answer, refuse
+from tradeguard.adapters.edge import Edge, meet, peer_of, preflight, ready, refusal
 from tradeguard.adapters.given import Config, open_guard
 from tradeguard.core.body import SHORT
-from tradeguard.core.decision import Denial, Refused
+from tradeguard.core.cors import Fields
+from tradeguard.core.decision import Denial, Grant, Refused
 from tradeguard.core.frame import quote_path
 from tradeguard.core.guard import Guard
-from tradeguard.core.request import Headers, Peer, Request, peer_at
+from tradeguard.core.proxy import peer_named
+from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.core.runtime import Loop, request_id
 
 Scope = MutableMapping[str, Any]
@@ -29,6 +31,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_JUDGED: Final = "tradeguard.judged"  # by which guard, and which request
 _log = logging.getLogger("tradeguard")
 
 
@@ -58,7 +61,11 @@ class ASGI:
         if scope["type"] == "http":
             guard = self._guard or self._build()
             if guard is None:
-                await _answer(send, Denial(UNCONFIGURED), request_id(), scope, "", close=True)
+                edge = Edge(Headers(()), Peer(), "", [], speaks=False)
+                answer = refuse(Denial(UNCONFIGURED), request_id(), scheme="", challenge="")
+                await _refuse(send, answer, scope, edge, close=True)
+            elif _is_judged(guard, scope):
+                await self.app(scope, receive, send)
             else:
                 await self._serve(guard, scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -70,17 +77,31 @@ class ASGI:
             raise RuntimeError(f"tradeguard does not know the scope type {scope['type']!r} and lets nothing of it pass")
 
     async def _serve(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived, id, peer = guard.runtime.now(), request_id(), _peer(scope)
-        denial = guard.door(peer, arrived)
+        arrived, id, edge = guard.runtime.now(), request_id(), _meet(guard, scope)
+        denial = guard.door(edge.peer, arrived)
         if denial is not None:
-            await _answer(send, denial, id, scope, guard.challenge, close=True)
+            await _refuse(send, refusal(guard, denial, id, edge), scope, edge, close=True)
             return
-        request = _request(guard, scope, receive, id, peer, arrived)
+        asked = preflight(guard, scope["method"], edge, id)
+        if asked is not None:
+            await _answer(send, asked, asked.fields)
+            return
+        request = _request(guard, scope, receive, id, edge, arrived)
         decision = await guard.admit(request)
         if isinstance(decision, Denial):
-            await _answer(send, decision, id, scope, guard.challenge, close=request.unread)
+            answer = refusal(guard, decision, id, edge, request)
+            await _refuse(send, answer, scope, edge, close=request.unread)
             return
-        scope["tradeguard"] = decision
+        own = ready(guard, request, decision)
+        if own is not None:
+            await _answer(send, own, edge.dress_answer(own))
+        else:
+            await self._hand_on(guard, request, decision, edge, scope, receive, send)
+
+    async def _hand_on(  # noqa: PLR0917 - all that one request is
+        self, guard: Guard, request: Request, grant: Grant, edge: Edge, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        scope["tradeguard"], scope[_JUDGED] = grant, (guard, request.method, request.target)
         body, sent, status = await request.body(), False, 0
 
         async def replay() -> Message:
@@ -94,8 +115,7 @@ class ASGI:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                theirs = [field for field in message.get("headers", ()) if field[0].lower() != b"x-request-id"]
-                message = {**message, "headers": theirs + response_fields(id, request.scheme)}
+                message = {**message, "headers": edge.dress(message.get("headers", ()), request.id)}
             await send(message)
 
         try:
@@ -131,7 +151,23 @@ class ASGI:
         return self._guard
 
 
-def _request(guard: Guard, scope: Scope, receive: Receive, id: str, peer: Peer, arrived: int) -> Request:
+def _is_judged(guard: Guard, scope: Scope) -> bool:
+    """Tell whether the same guard stands further out and has granted this very request: a nonce serves once."""
+    judged = scope.get(_JUDGED)
+    if judged is None or judged[0] is not guard:
+        return False
+    return bool(judged[1:] == (scope["method"], _locate(scope)[0]))
+
+
+def _meet(guard: Guard, scope: Scope) -> Edge:
+    headers, client = Headers(scope["headers"]), scope.get("client")
+    peer = peer_named(client and client[0])
+    if client is not None:
+        peer = peer_of(client[0], client[1], peer, headers)
+    return meet(guard.policy, headers, peer, scope.get("scheme", "http"))
+
+
+def _request(guard: Guard, scope: Scope, receive: Receive, id: str, edge: Edge, arrived: int) -> Request:
     async def chunk() -> tuple[bytes, bool]:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -145,10 +181,10 @@ def _request(guard: Guard, scope: Scope, receive: Receive, id: str, peer: Peer, 
         target=target,
         path=path,
         prefix=prefix,
-        scheme=scope.get("scheme", "http"),
+        scheme=edge.scheme,
         version=scope.get("http_version", "1.1"),
-        headers=Headers(scope["headers"]),
-        peer=peer,
+        headers=edge.headers,
+        peer=edge.peer,
         arrived=arrived,
         body=guard.reader(chunk, arrived),
     )
@@ -167,27 +203,13 @@ def _locate(scope: Scope) -> tuple[bytes, str, str]:
     return (raw + b"?" + query if query else raw), path, prefix
 
 
-def _peer(scope: Scope) -> Peer:
-    client = scope.get("client")
-    if client is None:
-        return Peer()
-    if client[1] == 0:
-        _warn_rewritten()
-        return Peer(rewritten=client[0])
-    return peer_at(client[0])
-
-
-@cache
-def _warn_rewritten() -> None:
-    _log.warning(
-        "the server replaced the client address with one from a forwarding header, so the address is taken as unknown: "
-        "no allow list matches it and no source is counted. Start uvicorn with --no-proxy-headers."
-    )
-
-
-async def _answer(send: Send, denial: Denial, id: str, scope: Scope, challenge: str, *, close: bool) -> None:
-    answer = refuse(denial, id, scheme=scope.get("scheme", "http"), challenge=challenge)
+async def _refuse(send: Send, answer: Answer, scope: Scope, edge: Edge, *, close: bool) -> None:
+    fields = edge.dress_answer(answer)
     if close and scope.get("http_version", "1.1").startswith("1"):
-        answer.fields.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.fields})
+        fields.append((b"connection", b"close"))
+    await _answer(send, answer, fields)
+
+
+async def _answer(send: Send, answer: Answer, fields: Fields) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": fields})
     await send({"type": "http.response.body", "body": answer.body})

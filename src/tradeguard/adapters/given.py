@@ -6,6 +6,7 @@ from typing import Literal
 
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.guard import Guard
+from tradeguard.signing.rows import ROWS
 
 Config = str | os.PathLike[str] | Literal[True]
 """A configuration file; True or "" for the one that `tradeguard.config.find_config` finds."""
@@ -22,5 +23,8 @@ def open_guard(guard: Guard | Callable[[], Guard] | None = None, config: Config 
     if guard is None:
         from tradeguard.config import build_guard  # noqa: PLC0415 - needs pydantic, and a guard in code does not
 
-        return build_guard(None if config is True else config)
-    return guard if isinstance(guard, Guard) else guard()
+        guard = build_guard(None if config is True else config)
+    guard = guard if isinstance(guard, Guard) else guard()
+    if guard.policy.refusals not in ("", *ROWS):
+        raise ConfigError(f"policy: refusals is {' or '.join(ROWS)}, or empty, not {guard.policy.refusals!r}")
+    return guard

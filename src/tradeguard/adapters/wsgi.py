@@ -17,13 +17,16 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from tradeguard.adapters.answer import phrase, refuse, response_fields
+from tradeguard.adapters.answer import Answer, phrase
+from tradeguard.adapters.edge import Edge, meet, preflight, ready, refusal
 from tradeguard.adapters.given import Config, open_guard
+from tradeguard.core.cors import Fields
 from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.drive import drive
 from tradeguard.core.frame import LENGTH, quote_path
 from tradeguard.core.guard import Guard
-from tradeguard.core.request import Headers, Peer, Request, peer_at
+from tradeguard.core.proxy import peer_named
+from tradeguard.core.request import Headers, Request
 from tradeguard.core.runtime import Threads, request_id
 
 Environ = dict[str, Any]
@@ -31,6 +34,7 @@ StartResponse = Callable[..., Callable[[bytes], object]]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _CHUNK: Final = 65_536
+_JUDGED: Final = "tradeguard.judged"  # by which guard, and which request
 
 
 class WSGI:
@@ -56,24 +60,34 @@ class WSGI:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         guard, id = self.guard, request_id()
-        arrived, peer = guard.runtime.now(), peer_at(environ.get("REMOTE_ADDR", ""))
-        denial = guard.door(peer, arrived)
+        if _is_judged(guard, environ):
+            return self.app(environ, start_response)
+        arrived, edge = guard.runtime.now(), _meet(guard, environ)
+        denial = guard.door(edge.peer, arrived)
         if denial is not None:
-            return _answer(denial, id, environ["wsgi.url_scheme"], guard.challenge, start_response)
-        request = _request(guard, environ, id, peer, arrived)
+            return _dressed(refusal(guard, denial, id, edge), edge, environ, start_response)
+        asked = preflight(guard, environ["REQUEST_METHOD"], edge, id)
+        if asked is not None:
+            return _answer(asked, asked.fields, environ, start_response)
+        request = _request(guard, environ, id, edge, arrived)
         decision = drive(guard.admit(request))
         if isinstance(decision, Denial):
-            return _answer(decision, id, request.scheme, guard.challenge, start_response)
-        environ["tradeguard"] = decision
+            return _dressed(refusal(guard, decision, id, edge, request), edge, environ, start_response)
+        own = ready(guard, request, decision)
+        if own is not None:
+            return _dressed(own, edge, environ, start_response)
+        environ["tradeguard"], environ[_JUDGED] = decision, (guard, request.method, request.target)
         _replay(environ, drive(request.body()))
-        return _Response(self, request, environ, start_response)
+        return _Response(self, request, edge, environ, start_response)
 
 
 class _Response:
     """The application's response, passed through as it comes; its end is the outcome."""
 
-    def __init__(self, wsgi: WSGI, request: Request, environ: Environ, start_response: StartResponse) -> None:
-        self._guard, self._request, self._start = wsgi.guard, request, start_response
+    def __init__(
+        self, wsgi: WSGI, request: Request, edge: Edge, environ: Environ, start_response: StartResponse
+    ) -> None:
+        self._guard, self._request, self._edge, self._start = wsgi.guard, request, edge, start_response
         self._status, self._finished = 0, False
         try:
             self._chunks = wsgi.app(environ, self._respond)
@@ -99,9 +113,8 @@ class _Response:
 
     def _respond(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
         self._status = int(status[:3])
-        theirs = [field for field in headers if field[0].lower() != "x-request-id"]
-        ours = _text(response_fields(self._request.id, self._request.scheme))
-        return self._start(status, theirs + ours, *exc_info)
+        theirs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        return self._start(status, _text(self._edge.dress(theirs, self._request.id)), *exc_info)
 
     def _finish(self, detail: str = "") -> None:
         if not self._finished:
@@ -109,7 +122,20 @@ class _Response:
             self._guard.finish(self._request, self._status, detail)
 
 
-def _request(guard: Guard, environ: Environ, id: str, peer: Peer, arrived: int) -> Request:
+def _is_judged(guard: Guard, environ: Environ) -> bool:
+    """Tell whether the same guard stands further out and has granted this very request: a nonce serves once."""
+    judged = environ.get(_JUDGED)
+    if judged is None or judged[0] is not guard:
+        return False
+    return bool(judged[1:] == (environ["REQUEST_METHOD"], _locate(environ)[0]))
+
+
+def _meet(guard: Guard, environ: Environ) -> Edge:
+    peer = peer_named(environ.get("REMOTE_ADDR"))
+    return meet(guard.policy, Headers(_fields(environ)), peer, environ["wsgi.url_scheme"])
+
+
+def _request(guard: Guard, environ: Environ, id: str, edge: Edge, arrived: int) -> Request:
     target, path, prefix = _locate(environ)
     return Request(
         id=id,
@@ -117,10 +143,10 @@ def _request(guard: Guard, environ: Environ, id: str, peer: Peer, arrived: int) 
         target=target,
         path=path,
         prefix=prefix,
-        scheme=environ["wsgi.url_scheme"],
+        scheme=edge.scheme,
         version=environ.get("SERVER_PROTOCOL", "HTTP/1.1").removeprefix("HTTP/"),
-        headers=Headers(_fields(environ)),
-        peer=peer,
+        headers=edge.headers,
+        peer=edge.peer,
         arrived=arrived,
         body=guard.reader(_Input(environ).chunk, arrived),
     )
@@ -184,11 +210,14 @@ def _replay(environ: Environ, body: bytes) -> None:
         environ["CONTENT_LENGTH"] = str(len(body))
 
 
-def _answer(denial: Denial, id: str, scheme: str, challenge: str, start_response: StartResponse) -> Iterable[bytes]:
-    answer = refuse(denial, id, scheme=scheme, challenge=challenge)
-    start_response(f"{answer.status} {phrase(answer.status)}", _text(answer.fields))
-    return [answer.body]
+def _dressed(answer: Answer, edge: Edge, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    return _answer(answer, edge.dress_answer(answer), environ, start_response)
+
+
+def _answer(answer: Answer, fields: Fields, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    start_response(f"{answer.status} {phrase(answer.status)}", _text(fields))
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 
 
 def _text(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    return [(name.decode(), value.decode()) for name, value in fields]
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]

@@ -94,6 +94,9 @@ class Signature:
                 if found is not None and not (found.bare and claim.bare):
                     raise Refused(Denial(AMBIGUOUS))
                 found = claim
+        if found is None:
+            for verifier in self._verifiers.values():
+                verifier.check_absent(request)
         return found
 
     async def prove(self, request: Request, claim: Claim, /) -> Denial | None:
@@ -121,7 +124,9 @@ class Signature:
     def conditions(self, request: Request, /) -> Iterable[Condition]:
         """Return the `Below` of the key's version, none for unsigned requests."""
         principal = request.principal
-        return () if principal is None else (Below((key_number(principal.key_id),), principal.version),)
+        if principal is None or request.credential is None:
+            return ()
+        return (Below((key_number(principal.key_id),), principal.version),)
 
     def denial(self, _condition: Condition, _outcome: Outcome, /) -> Denial:
         """Return `signature.superseded`; by the next request the keys are up to date."""
@@ -133,7 +138,7 @@ class Signature:
         """Return `signature.expired` or `signature.revoked` if the key has ended since the proof."""
         if principal.expires is not None and principal.expires <= at:
             return Denial(EXPIRED)
-        if self._following is not None and not self._following.stands(principal.key_id, at):
+        if principal.kind == "key" and self._following is not None and not self._following.stands(principal.key_id, at):
             return Denial(REVOKED)
         return None
 

@@ -35,7 +35,14 @@ TREE: Final[Tree] = {
             "patterns": ("Print a rule that makes a secret scanner find secrets.", "look"),
         },
     ),
-    "operations": ("Show what each request takes, or which row matches one.", "policy"),
+    "operations": (
+        "Look at the map: what each request takes.",
+        {
+            "show": ("Show what each request takes, or which row matches one.", "policy"),
+            "check": ("Find routes without a row, and rows without a route.", "routes"),
+        },
+    ),
+    "coexist": ("Show who still comes by the host's own authentication.", "coexist"),
     "dialects": ("Show the ways in which requests can be signed.", "policy"),
     "config": (
         "Look at the configuration.",
@@ -53,10 +60,17 @@ TREE: Final[Tree] = {
         },
     ),
     "curl": ("Send a signed request and show the answer.", "sign"),
+    "docs": (
+        "Write documentation for others.",
+        {"customer": ("Write the page that tells customers how to sign.", "customer")},
+    ),
+    "explain": ("Find where a client's string-to-sign leaves the server's.", "explain"),
     "why": ("Explain what became of a request, from the journal.", "why"),
     "version": ("Show the version.", "about"),
     "completion": ("Print the script that completes commands in a shell.", "about"),
 }
+_USUAL: Final = {"operations": "show"}
+"""The command of a group that is meant where none is named: `tradeguard operations GET /v1/time`."""
 
 
 class Commands(click.Group):
@@ -72,6 +86,13 @@ class Commands(click.Group):
     def __init__(self, name: str, tree: Tree, help: str, **more: Any) -> None:
         super().__init__(name, help=help, context_settings={"help_option_names": ["-h", "--help"]}, **more)
         self._tree, self._path = tree, () if name == "tradeguard" else (name,)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words; where the group has a usual command and none is named, it is that one."""
+        usual = _USUAL.get(self.name or "")
+        if usual is not None and (not args or args[0] not in (*self._tree, *ctx.help_option_names)):
+            args = [usual, *args]
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands in the order of the tree."""

@@ -15,6 +15,7 @@ from tradeguard.cli.desk import own_environment
 from tradeguard.cli.options import with_json
 from tradeguard.cli.screen import Screen, Stop, Unusable, lay_out
 from tradeguard.config import SAMPLE, json_schema
+from tradeguard.config.suggest import suggest, write_rows
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.keys.sealed import SealedKeys
@@ -24,10 +25,13 @@ from tradeguard.secrets.sealer import LocalSealer
 _NAME: Final = "tradeguard.toml"
 _SCHEMA: Final = "tradeguard.schema.json"
 _REFERENCE: Final = re.compile(r"(file|mount|env|systemd):.+")
+_OPERATIONS: Final = re.compile(r'^"[A-Z]+ /.*\n?', re.MULTILINE)
 _SOURCE: Final = re.compile(r'^source = ".*"$', re.MULTILINE)
 
 
 @click.command("init")
+@click.argument("app", required=False)
+@click.option("--openapi", type=click.Path(dir_okay=False), help="An OpenAPI file instead of the application.")
 @click.option("--directory", type=click.Path(file_okay=False), default=".", show_default=True, help="Where to write.")
 @click.option(
     "--master-key",
@@ -36,8 +40,11 @@ _SOURCE: Final = re.compile(r'^source = ".*"$', re.MULTILINE)
     "[default: ~/.config/tradeguard/<name of the directory>.key]",
 )
 @with_json
-def init(screen: Screen, directory: str, master_key: str | None) -> None:
+def init(screen: Screen, app: str | None, openapi: str | None, directory: str, master_key: str | None) -> None:
     """Write a configuration, a data directory and a master key.
+
+    With APP (module:name as servers name it, or module:make()) or an OpenAPI file, the map is suggested from its
+    routes: guesses by method and name, each marked for review. Without, it is that of an example.
 
     Nothing is overwritten. Keep a copy of the master key, apart from the data: without it no key can be used again.
     """
@@ -47,6 +54,7 @@ def init(screen: Screen, directory: str, master_key: str | None) -> None:
     if os.path.lexists(file):
         raise Stop(f"{file} exists; it is never overwritten. `tradeguard config check` looks it over")
     _check_master_key(new_key, source, data)
+    text, noted = _write_sample(source, app, openapi)
     with ExitStack() as undo:
         try:
             _make_folder(folder, 0o755, undo)
@@ -57,11 +65,13 @@ def init(screen: Screen, directory: str, master_key: str | None) -> None:
                 undo.callback(_remove, new_key)
             if not os.path.lexists(folder / _SCHEMA):
                 _write(folder / _SCHEMA, json.dumps(json_schema(), indent=2) + "\n", undo)
-            _write(file, _fill_in(source), undo)
+            _write(file, text, undo)
         except OSError as error:
             raise Stop(f"{error.filename or file}: {error.strerror}; nothing was left behind") from None
         undo.pop_all()
     made = {"config": str(file), "data": str(data), "master_key": source}
+    for note in noted:
+        screen.note(note)
     screen.show(made, _tell(file, data, source, made=new_key is not None, here=folder == Path.cwd()))
 
 
@@ -142,6 +152,27 @@ def _remove(path: Path) -> None:
             path.rmdir()
         else:
             path.unlink()
+
+
+def _write_sample(source: str, app: str | None, openapi: str | None) -> tuple[str, list[str]]:
+    """Return the configuration, and what has to be said about it."""
+    text = _fill_in(source)
+    if app is None and openapi is None:
+        return text, []
+    from tradeguard.cli.routes import read_routes  # noqa: PLC0415 - where there is an application to look at
+
+    routes = read_routes(app, openapi)
+    suggestions = suggest(routes.http)
+    unmapped = [f"{entry.where}: {entry.why}" for entry in routes.unmapped]
+    unmapped += [f"the websocket {path}: websockets are not served" for path in routes.websockets]
+    head, rows = _OPERATIONS.subn("", text)
+    assert rows, "the sample has rows"
+    held = sum(not suggestion.left_out for suggestion in suggestions)
+    note = (
+        f"Review [operations]: its {held} rows are guesses. {len(suggestions) - held + len(unmapped)} more stand in "
+        "comments, and are refused."
+    )
+    return head + write_rows(suggestions, unmapped), [note]
 
 
 def _fill_in(source: str) -> str:

@@ -20,12 +20,12 @@ from tradeguard.signing.rows import ROWS
 _SECOND: Final = 1_000_000_000
 
 
-@click.command("operations")
+@click.command("show")
 @click.argument("method", required=False)
 @click.argument("path", required=False)
 @with_config
 @with_json
-def operations(screen: Screen, config: str | None, method: str | None, path: str | None) -> None:
+def operations_show(screen: Screen, config: str | None, method: str | None, path: str | None) -> None:
     """Show what each request takes, or which row matches one.
 
     METHOD and PATH are those of a request, such as GET /v1/orders/17.

@@ -5,12 +5,13 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from tradeguard.config.file import VARIABLE
+from tradeguard.config.file import DEVELOPMENT, VARIABLE
 from tradeguard.config.settings import KEYS, SECTIONS, Fault, dot, nearest
 
 PREFIX: Final = "TRADEGUARD_"
-NOT_SETTINGS: Final = frozenset({VARIABLE, "TRADEGUARD_ACTOR", "TRADEGUARD_SECRET"})
-"""Variables with the prefix that set nothing: where the file is, and what the command line reads."""
+NOT_SETTINGS: Final = frozenset({VARIABLE, DEVELOPMENT, "TRADEGUARD_ACTOR", "TRADEGUARD_SECRET"})
+"""Variables with the prefix that set nothing: where the file is, what the command line reads, and what asks for
+development mode, which there is only where there is no file."""
 VARIABLES: Final[Mapping[str, str]] = {PREFIX + key.upper().replace(".", "__"): key for key in KEYS}
 """Every variable that sets a key, and the key."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from tradeguard.core.errors import ConfigError
 
 VARIABLE: Final = "TRADEGUARD_CONFIG"
+DEVELOPMENT: Final = "TRADEGUARD_DEVELOPMENT"
 NAME: Final = "tradeguard.toml"
 _LARGEST: Final = 1_048_576  # bytes
 _log = logging.getLogger("tradeguard")

@@ -10,19 +10,50 @@ from typing import Any, Final
 from tradeguard.backends.memory import MemoryKeys
 from tradeguard.checks.signature import Signature
 from tradeguard.config.settings import Fault, Settings, dot, nearest
+from tradeguard.core.cors import Cors
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.policy import Operations, Policy
 from tradeguard.core.principal import SCOPES
+from tradeguard.core.proxy import Proxies
 from tradeguard.signing.row import Row
 from tradeguard.signing.rows import ROWS
 
 _TIES: Final = 20  # of rows that say different things about one path, more are not listed
+_SECTIONS: Final = frozenset({"roles", "proxies", "cors"})  # of a policy: each has a section of its own
 _KEYLIKE = re.compile(r"(env|systemd):[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 def make_policy(settings: Settings) -> Policy:
     """Return the policy that the sections policy and roles describe."""
-    return Policy(roles=settings.roles, **_limits(settings))
+    limits = _limits(settings)
+    return Policy(roles=settings.roles, proxies=make_proxies(settings), cors=make_cors(settings), **limits)
+
+
+def make_proxies(settings: Settings) -> Proxies | None:
+    """Return the trusted proxies that the section network names; None where clients come directly."""
+    network = settings.network
+    if network.topology == "direct":
+        if network.header or network.trusted:
+            raise ConfigError(
+                'network: header and trusted belong to topology = "proxied"; with "direct" leave them out'
+            )
+        return None
+    if not network.header:
+        raise ConfigError(
+            'network: "proxied" needs header = "x-forwarded-for" or "forwarded", whichever your proxies write, and '
+            "trusted"
+        )
+    return Proxies(header=network.header, trusted=network.trusted)
+
+
+def make_cors(settings: Settings) -> Cors | None:
+    """Return what the section cors allows; None where it names no origin."""
+    cors = settings.cors
+    if not cors.origins:
+        if cors != type(cors)():
+            raise ConfigError("cors: without origins nothing is allowed; name the pages, or leave the section out")
+        return None
+    return Cors(**cors.model_dump())
 
 
 def make_rows(settings: Settings) -> tuple[Row, ...]:
@@ -41,7 +72,7 @@ def find_faults(settings: Settings, wrong: frozenset[str]) -> list[Fault]:
 
 
 def _limits(settings: Settings) -> dict[str, Any]:
-    names = [field.name for field in fields(Policy) if field.name != "roles"]
+    names = [field.name for field in fields(Policy) if field.name not in _SECTIONS]
     return {name: getattr(settings.policy, name) for name in names}
 
 
@@ -53,6 +84,14 @@ def _master_key(settings: Settings) -> Iterator[Fault]:
 def _state(settings: Settings) -> Iterator[Fault]:
     if settings.state.per_key > settings.state.capacity:
         yield Fault("state.per_key", "must not be above state.capacity")
+
+
+def _network(settings: Settings) -> Iterator[Fault]:
+    yield from _refusal("network", partial(make_proxies, settings), "network: ")
+
+
+def _cors(settings: Settings) -> Iterator[Fault]:
+    yield from _refusal("cors", partial(make_cors, settings), "cors: ")
 
 
 def _keys(settings: Settings) -> Iterator[Fault]:
@@ -134,6 +173,8 @@ def _refusal(key: str, build: Callable[[], object], front: str = "") -> Iterator
 
 _RULES: Final[tuple[tuple[frozenset[str], Callable[[Settings], Iterator[Fault]]], ...]] = (
     (frozenset({"master_key"}), _master_key),
+    (frozenset({"network"}), _network),
+    (frozenset({"cors"}), _cors),
     (frozenset({"state"}), _state),
     (frozenset({"keys"}), _keys),
     (frozenset({"signature"}), _signature),

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeGuard
 
 from tradeguard.core.errors import ConfigError
-from tradeguard.core.policy import LANES
+from tradeguard.core.policy import ANSWERS, LANES
 
 try:
     from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -20,6 +20,9 @@ _REFERENCE: Final = r"^(?:(?:file|mount):/[^\x00-\x1f]+|env:[A-Za-z_][A-Za-z0-9_
 _REFER: Final = (
     'say where the master key is: "file:/path", "mount:/path", "env:NAME" or "systemd:NAME"; '
     "the key itself never stands here"
+)
+_PLACE: Final = (
+    'say what stands in front: "direct" (clients reach this server themselves), or "proxied" with header and trusted'
 )
 _DAY: Final = 86_400
 _MOST: Final = 1_000_000_000  # more of anything than one machine holds
@@ -34,6 +37,8 @@ _OPERATION: Final = {
         "lane": {"enum": sorted(LANES)},
         "costs": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}},
         "assurance": {"type": "integer", "minimum": 1},
+        "answer": {"enum": list(ANSWERS)},
+        "coexist": {"type": "string", "format": "date"},
     },
 }
 Names = Annotated[tuple[str, ...], Field(strict=False)]  # TOML has lists, which a strict tuple refuses
@@ -59,6 +64,20 @@ class MasterKey(_Section):
     source: str = Field(
         pattern=_REFERENCE,
         description="Where the master key is, never the key: `file:/path`, `mount:/path`, `env:NAME`, `systemd:NAME`.",
+    )
+
+
+class Network(_Section):
+    """What stands between the clients and this server."""
+
+    topology: Literal["direct", "proxied"] = Field(
+        description="`direct`: clients reach the server themselves. `proxied`: through proxies that say for whom."
+    )
+    header: Literal["", "x-forwarded-for", "forwarded"] = Field(
+        default="", description="The one header in which those proxies say it: `x-forwarded-for` or `forwarded`."
+    )
+    trusted: Names = Field(
+        default=(), description="Their networks; `unix` for whoever reaches the server's unix socket."
     )
 
 
@@ -130,12 +149,38 @@ class Limits(_Section):
     body_seconds: float = Field(
         default=10.0, ge=0.001, le=_DAY, allow_inf_nan=False, description="Longest time for a body to arrive (408)."
     )
+    body_bytes_per_second: int = Field(
+        default=500,
+        ge=0,
+        le=_MOST,
+        description="Slowest that a body may arrive, after 2 seconds of grace (408); 0: none.",
+    )
     unproven_bytes: int = Field(
         default=67_108_864,
         gt=0,
         le=1_000 * _MOST,
         description="Most body bytes of unproven requests held at once (503); not below `body_bytes`.",
     )
+    refusals: str = Field(
+        default="",
+        description="The dialect in which those are refused who speak none, such as `binance`. Empty: problem+json.",
+    )
+    hsts: str = Field(
+        default="max-age=63072000",
+        description="What Strict-Transport-Security says over TLS; `; includeSubDomains` is yours to add. Empty: none.",
+    )
+
+
+class Cors(_Section):
+    """Which pages may call from a browser."""
+
+    origins: Names = Field(default=(), description="Such as `https://trade.example`; or `*` alone. None: no page may.")
+    headers: Names = Field(default=(), description="Request fields that a page may send, such as `tg-signature`.")
+    expose: Names = Field(
+        default=(), description="Response fields that a page may read, beside X-Request-Id, Retry-After and RateLimit."
+    )
+    max_age: int = Field(default=600, ge=0, le=_DAY, description="How long browsers remember a preflight, in seconds.")
+    credentials: bool = Field(default=False, description="Cookies and client certificates may be sent along.")
 
 
 class Settings(_Section):
@@ -143,11 +188,13 @@ class Settings(_Section):
 
     data: Data = Field(default_factory=Data)
     master_key: MasterKey
+    network: Network
     state: State = Field(default_factory=State)
     keys: Keys = Field(default_factory=Keys)
     journal: Journal = Field(default_factory=Journal)
     signature: Signature = Field(default_factory=Signature)
     policy: Limits = Field(default_factory=Limits)
+    cors: Cors = Field(default_factory=Cors)
     roles: dict[str, Names] = Field(default={}, description="Named sets of scopes that a key may hold.")
     operations: Rows = Field(default={}, description='What each request is and takes: `"METHOD /path" = "scope"`.')
 
@@ -175,7 +222,6 @@ KEYS: Final = tuple(f"{section}.{key}" for section, keys in SECTIONS.items() for
 """Every fixed key, by its dotted path."""
 
 _SAY: Final[Mapping[str, str]] = {
-    "missing": f"missing; {_REFER}",
     "string_type": "must be a text",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
@@ -190,11 +236,13 @@ _SAY: Final[Mapping[str, str]] = {
     "less_than_equal": "must be {le} or less",
     "literal_error": "must be {expected}",
 }
+_MISSING: Final[Mapping[str, str]] = {"master_key.source": _REFER, "network.topology": _PLACE}
 _PATTERNS: Final[Mapping[str, str]] = {
     _REFERENCE: f"is no reference; {_REFER}",
     _TEXT: "must not be empty",
     _OPTIONAL: "holds a character that no path has",
 }
+_NEEDED: Final = {"master_key": {"source": "env:NONE"}, "network": {"topology": "direct"}}  # where they are at fault
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
@@ -222,7 +270,7 @@ def parse(tables: Mapping[str, Any]) -> tuple[Settings, list[Fault], frozenset[s
         The settings, every fault, and the sections at fault. Those have their defaults in the settings, so that what
         is right can be looked at further.
     """
-    whole: dict[str, Any] = {"master_key": {}, **tables}
+    whole: dict[str, Any] = {"master_key": {}, "network": {}, **tables}
     try:
         return Settings.model_validate(whole), [], frozenset()
     except ValidationError as error:
@@ -230,13 +278,15 @@ def parse(tables: Mapping[str, Any]) -> tuple[Settings, list[Fault], frozenset[s
     faults = [Fault(dot(detail["loc"]), _say(detail["type"], detail)) for detail in details]
     wrong = frozenset(str(detail["loc"][0]) for detail in details)
     rest = {name: table for name, table in whole.items() if name not in wrong}
-    return Settings.model_validate({"master_key": {"source": "env:NONE"}, **rest}), faults, wrong
+    return Settings.model_validate({**_NEEDED, **rest}), faults, wrong
 
 
 def _say(kind: str, detail: Mapping[str, Any]) -> str:
     context = detail.get("ctx", {})
     if kind == "extra_forbidden":
         return "no such key" + nearest(dot(detail["loc"]), [*SECTIONS, *KEYS])
+    if kind == "missing":
+        return f"missing; {_MISSING[dot(detail['loc'])]}"
     if kind == "string_pattern_mismatch":
         return _PATTERNS[context["pattern"]]
     return _SAY.get(kind, "{msg}").format(msg=detail["msg"], **context)

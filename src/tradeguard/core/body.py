@@ -1,6 +1,7 @@
 """The body: read once, within its size, its time and the budget of bytes that nobody has proved yet."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from tradeguard.core.decision import Denial, Refused, register
 from tradeguard.core.policy import Policy
@@ -10,7 +11,7 @@ SLOW = register(
     "body.slow",
     status=408,
     text="The body did not arrive in time.",
-    hint="A slow client or an attack by slowness; see Policy.body_seconds.",
+    hint="A slow client or an attack by slowness; see Policy.body_seconds, body_bytes_per_second.",
 )
 SHORT = register(
     "body.short",
@@ -27,7 +28,8 @@ BUDGET = register(
 )
 
 _SECOND = 1_000_000_000
-Chunk = Callable[[], Awaitable[tuple[bytes, bool]]]
+_GRACE = 2 * _SECOND  # before the minimum rate counts: a slow start is no attack
+Chunk = Callable[[], Coroutine[Any, Any, tuple[bytes, bool]]]
 
 
 class Reader:
@@ -55,10 +57,8 @@ class Reader:
         """
         if declared == 0:
             return b""
-        deadline = self._arrived + int(self._policy.body_seconds * _SECOND)
         try:
-            left = max(0, deadline - self._runtime.now()) / _SECOND
-            body = await self._runtime.within(left, self._collect(deadline))
+            body = await self._collect()
         except TimeoutError:
             raise Refused(Denial(SLOW)) from None
         if declared is not None and len(body) != declared:
@@ -71,12 +71,18 @@ class Reader:
         if taken:
             self._budget.give(taken)
 
-    async def _collect(self, deadline: int) -> bytes:
+    def _deadline(self, size: int) -> int:
+        """Return until when so many bytes of a body are in time, ns UTC: altogether, and by their rate."""
+        allowed, rate = int(self._policy.body_seconds * _SECOND), self._policy.body_bytes_per_second
+        return self._arrived + (min(allowed, _GRACE + size * _SECOND // rate) if rate else allowed)
+
+    async def _collect(self) -> bytes:
         chunks: list[bytes] = []
         more = True
         while more:
-            data, more = await self._chunk()
-            if self._runtime.now() > deadline:
+            left = max(0, self._deadline(self._taken) - self._runtime.now()) / _SECOND
+            data, more = await self._runtime.within(left, self._chunk())
+            if self._runtime.now() > self._deadline(self._taken + len(data)):
                 raise Refused(Denial(SLOW))
             if self._taken + len(data) > self._policy.body_bytes:
                 raise Refused(Denial(LARGE))

@@ -4,13 +4,17 @@ The code of a denial is `<file>.<reason>`: the file that registers it is the fil
 denials that depend on who is asking look alike from outside (`unproven`): one status, one public code, one text.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.principal import Principal
+
+if TYPE_CHECKING:
+    from tradeguard.core.policy import Operation
 
 _NONE: Final[Mapping[str, str | int]] = MappingProxyType({})
 Executed = Literal[False, "unknown"]
@@ -137,16 +141,59 @@ class Refused(Exception):
         self.denial = denial
 
 
-class Grant:
-    """The request may pass. The host finds it beside the request.
+Vouch = Callable[[Principal], Coroutine[Any, Any, Denial | None]]
 
-    `principal` is None only on a public operation that was asked for without a signature.
+
+class Grant:
+    """The request may pass. The host finds it beside the request. `operation` is the row of the map that it matched.
+
+    `principal` is None on a public operation that was asked for without a signature, and where `coexists` says that
+    the host's own authentication decides. `shadow` are denials of checks that only watch.
     """
 
-    __slots__ = ("_recheck", "principal", "request_id")
+    __slots__ = ("_recheck", "_vouch", "operation", "principal", "request_id", "shadow")
 
-    def __init__(self, request_id: str, principal: Principal | None, recheck: Callable[[], Denial | None]) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        principal: Principal | None,
+        recheck: Callable[[], Denial | None],
+        *,
+        operation: "Operation | None" = None,
+        vouch: Vouch | None = None,
+        shadow: Sequence[Denial] = (),
+    ) -> None:
         self.request_id, self.principal, self._recheck = request_id, principal, recheck
+        self.operation, self._vouch, self.shadow = operation, vouch, tuple(shadow)
+
+    @property
+    def coexists(self) -> bool:
+        """Whether the request carries no credential of ours and its operation leaves it to the host."""
+        return self._vouch is not None
+
+    async def vouch(self, principal: Principal) -> Denial | None:
+        """Say who the host's own authentication found, before the handler acts.
+
+        Args:
+            principal: made by the host; `kind` "host", the scopes and networks that it may use.
+
+        Returns:
+            None where it may pass: it is judged by scope, network and the host's checks, and on record. Else why not:
+            the handler answers with it and does nothing.
+
+        Raises:
+            ConfigError: the request was proved by a key, so there is nothing to vouch for.
+        """
+        if self._vouch is None:
+            raise ConfigError("this request was proved, or is public; the host vouches where `coexist` leaves it to it")
+        denial = await self._vouch(principal)
+        if denial is None:
+            self.principal = principal
+        return denial
+
+    def vouch_now(self, principal: Principal) -> Denial | None:
+        """Do what `vouch` does, in a host without an event loop."""
+        return drive(self.vouch(principal))
 
     def recheck(self) -> Denial | None:
         """Ask again, at once and from this node's own memory, just before an order is handed on.

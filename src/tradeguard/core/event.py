@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 from tradeguard.core.errors import BackendDown
 from tradeguard.core.request import Request
 
-EventKind = Literal["intent", "outcome", "refused", "strangers", "gap", "key", "policy"]
+EventKind = Literal["intent", "outcome", "refused", "strangers", "gap", "key", "policy", "vouched", "shadow"]
 
 
 class Event(NamedTuple):
@@ -14,7 +14,8 @@ class Event(NamedTuple):
 
     `kind`: `intent` before a handler runs, `outcome` after it, `refused` instead of it; `strangers` counts refusals
     that were not written one by one; `gap` says that lines are missing; `key` is a change of a key by an `actor`, and
-    `policy` one of the policy. `at` is ns UTC. `proven` is False for what a
+    `policy` one of the policy. `vouched` is a request that the host's own authentication let in (dialect "host"), and
+    `shadow` a denial that was not obeyed. `at` is ns UTC. `proven` is False for what a
     stranger caused: such lines have a byte budget of their own. `status` is what was answered (0: not yet known).
     `digest` is the hex SHA-256 of the signed message. `client_id` and `trace` are what the caller named the request.
     `policy` is the mark of the policy that decided.
@@ -66,9 +67,9 @@ def event_of(kind: EventKind, request: Request, at: int, status: int = 0, code: 
         request.path[:256],
         operation.id if operation is not None else "",
         operation.lane if operation is not None else "",
-        claim.key_id if claim is not None else "",
+        claim.key_id if claim is not None else principal.id if principal is not None else "",
         principal.account if principal is not None else "",
-        claim.dialect if claim is not None else "",
+        claim.dialect if claim is not None else "host" if request.coexists else "",
         credential.digest.hex() if credential is not None else "",
         address.text if address is not None else request.peer.rewritten,
         note(b"x-request-id")[:64],

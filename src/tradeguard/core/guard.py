@@ -19,11 +19,12 @@ from tradeguard.core.event import event_of
 from tradeguard.core.frame import check_form, check_frame
 from tradeguard.core.phases import Phases
 from tradeguard.core.plan import Plan
-from tradeguard.core.policy import Lane, Operations, Policy
+from tradeguard.core.policy import Lane, Operation, Operations, Policy
 from tradeguard.core.ports import Closing, Conditional, Journal, Proof, Runtime, State
+from tradeguard.core.premises import meet
 from tradeguard.core.principal import Principal
 from tradeguard.core.request import Peer, Request
-from tradeguard.core.runtime import Budget
+from tradeguard.core.runtime import Budget, Loop, Threads
 
 _BUSY = "The service cannot decide about this request now."
 UNCLAIMED = register("guard.unclaimed", unproven=True, hint="The request carries no credential that any proof knows.")
@@ -198,6 +199,10 @@ class Guard:
     def door(self, peer: Peer, at: int) -> Denial | None:
         """Turn a source away that keeps failing, before anything is made of its request."""
         try:
+            denial = meet(peer) if isinstance(self._runtime, (Loop, Threads)) else None  # a host has bound it
+            if denial is not None:
+                self.journal.count(denial.code, at)
+                return denial
             for gate in self._plan.phases.gates:
                 denial = gate.door(peer.source, at)
                 if denial is not None:
@@ -244,7 +249,7 @@ class Guard:
     async def _decide(self, request: Request, plan: Plan) -> Decision:
         check_frame(request, plan.policy)
         operation = request.operation = plan.operations.match(request.method, request.path)
-        proof = _find_proof(request, plan.phases.proofs, public=operation is not None and operation.lane == "public")
+        proof = _find_proof(request, plan.phases.proofs, operation)
         if request.claim is not None:
             for gate in plan.phases.gates:
                 request.phase = gate
@@ -259,13 +264,42 @@ class Guard:
             denial = await _prove(request, proof)
             if denial is not None:
                 return denial
-        denial = await self._settle(request, await _judge(request, plan.phases), plan.phases)
+        denial = None if request.coexists else await self._pass(request, plan)
         if denial is not None:
             return denial
         request.phase = "intent"
-        if request.operation is not None and request.operation.lane in _INTENT:
+        if operation is not None and operation.lane in _INTENT and not request.coexists:
             await self._intend(request)
-        return Grant(request.id, request.principal, partial(self._recheck, request.principal))
+        vouch = partial(self._vouch, request, plan) if request.coexists else None
+        recheck = partial(self._recheck, request)
+        return Grant(request.id, request.principal, recheck, operation=operation, vouch=vouch, shadow=request.shadow)
+
+    async def _pass(self, request: Request, plan: Plan) -> Denial | None:
+        """Judge and commit, and tell of what was denied in the shadow."""
+        denial = await self._settle(request, await _judge(request, plan.phases), plan.phases)
+        for shade in request.shadow:
+            self.journal.append(event_of("shadow", request, request.received, shade.status, shade.code, shade.detail))
+        return denial
+
+    async def _vouch(self, request: Request, plan: Plan, principal: Principal) -> Denial | None:
+        """Let whom the host found be judged as a key's holder is. What fails is a refusal.
+
+        That they are let in is on record before the handler acts, whatever the lane: it is the intent, too.
+        """
+        try:
+            request.vouch(principal)
+            denial = await self._pass(request, plan)
+            if denial is None:
+                await self.runtime.wait(self.journal.append(event_of("vouched", request, request.received)))
+        except BackendDown as error:
+            denial = Denial(UNRECORDED, detail=str(error))
+        except Refused as refused:
+            denial = refused.denial
+        except Exception as error:
+            denial = _outage(request, error)
+        if denial is not None:
+            self._record_refusal(request, denial, plan)
+        return denial
 
     async def _settle(self, request: Request, denial: Denial | None, phases: Phases) -> Denial | None:
         asked: list[tuple[Conditional, Condition]] = []
@@ -317,7 +351,8 @@ class Guard:
             self.finish(request, 0, f"not handed on: {type(error).__name__}")
             raise
 
-    def _recheck(self, principal: Principal | None) -> Denial | None:
+    def _recheck(self, request: Request) -> Denial | None:
+        principal = request.principal
         if principal is None:
             return None
         at = self.runtime.now()
@@ -338,8 +373,9 @@ class Guard:
             _log.exception("the refusal %s of request %s is not on record", denial.code, request.id)
 
 
-def _find_proof(request: Request, proofs: Iterable[Proof], *, public: bool) -> Proof | None:
-    """Find the one proof that the request is meant for; None only where the operation is public."""
+def _find_proof(request: Request, proofs: Iterable[Proof], operation: Operation | None) -> Proof | None:
+    """Find the one proof that the request is meant for; None only where the operation is public or coexists."""
+    public = operation is not None and operation.lane == "public"
     found: Proof | None = None
     for proof in proofs:
         request.phase = proof
@@ -349,7 +385,9 @@ def _find_proof(request: Request, proofs: Iterable[Proof], *, public: bool) -> P
                 raise Refused(Denial(AMBIGUOUS))
             found, request.claim = proof, claim
     if found is None and not public:
-        raise Refused(Denial(UNCLAIMED))
+        if operation is None or operation.coexist is None or operation.coexist <= request.arrived:
+            raise Refused(Denial(UNCLAIMED))
+        request.coexists = True
     return found
 
 

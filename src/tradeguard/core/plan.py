@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from typing import Any, Final
 
@@ -83,5 +83,7 @@ def _settings(check: object) -> dict[str, object]:
 
 
 def _plain(value: Any) -> Any:
-    """Give a set or a mapping the one order that JSON can show."""
+    """Give a set or a mapping the one order that JSON can show, and a part of the policy its fields by name."""
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value) if field.compare}
     return sorted(value.items() if hasattr(value, "items") else value)

@@ -2,7 +2,8 @@
 
 The rules of the map:
 
-1.  A row is `"METHOD /path" = "scope"`, a list of scopes (all are needed), or a table {scopes, lane, costs, assurance}.
+1.  A row is `"METHOD /path" = "scope"`, a list of scopes (all are needed), or a table {scopes, lane, costs, assurance,
+    answer, coexist}.
 2.  `{name}` and `*` stand for one whole segment, `**` at the end for everything after its slash.
 3.  Segment by segment a literal beats `{name}` beats `*` beats `**`. Two rows that match one path without either
     beating the other are an error if they ask for different things.
@@ -16,16 +17,26 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
+from tradeguard.core.cors import Cors
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.principal import SCOPES, Scope, check_scopes, covers
+from tradeguard.core.proxy import Proxies
 
 Lane = Literal["public", "read", "order", "cancel", "funds", "admin"]
 LANES: Final = frozenset(get_args(Lane))
+ANSWERS: Final = ("time", "whoami")
+"""What the guard answers itself, where a row says so."""
+_KEYS: Final = frozenset({"scopes", "lane", "costs", "assurance", "answer", "coexist"})
+_DAY: Final = 86_400_000_000_000
 _DECLARED: Final = LANES - {"read", "order"}
+_LIMITS: Final = ("target_bytes", "head_bytes", "head_fields", "body_bytes", "body_seconds", "unproven_bytes")
+# preload asks for a year at least, and for all subdomains (hstspreload.org)
+_HSTS = re.compile(r"(max-age=[0-9]{1,9}(; includeSubDomains(; preload)?)?)?", re.ASCII)
 _ROW = re.compile(r"([A-Z]+) (/\S*)", re.ASCII)
 _PARAM = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}", re.ASCII)
 _LITERAL = re.compile(r"[^%;\\{}*?#\x00-\x20\x7f-\xa0]*")
@@ -45,7 +56,13 @@ class Policy:
         head_fields: most header fields (431).
         body_bytes: largest request body (413).
         body_seconds: longest time for a body to arrive, from its head to its last byte (408).
+        body_bytes_per_second: slowest that a body may arrive, after 2 seconds of grace (408); 0 for no such limit.
         unproven_bytes: most body bytes of unproven requests held by the process at once (503).
+        refusals: the dialect in which those are refused who speak none; empty for problem+json (RFC 9457).
+        hsts: what Strict-Transport-Security says over TLS (RFC 6797), such as "max-age=63072000; includeSubDomains";
+            empty for no such field.
+        proxies: the trusted proxies in front; None: nobody stands in between, and forwarding headers are not read.
+        cors: the pages that may call from a browser; None: none, and preflights are requests like any other.
     """
 
     scopes: Iterable[Scope] = ()
@@ -56,7 +73,12 @@ class Policy:
     head_fields: int = 100
     body_bytes: int = 1_048_576
     body_seconds: float = 10.0
+    body_bytes_per_second: int = 500
     unproven_bytes: int = 67_108_864
+    hsts: str = "max-age=63072000"
+    refusals: str = ""
+    proxies: Proxies | None = None
+    cors: Cors | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.scopes, str):
@@ -67,13 +89,20 @@ class Policy:
         if isinstance(self.tiers, str):
             raise ConfigError(f"policy: tiers is a collection of names, not the text {self.tiers!r}")
         object.__setattr__(self, "tiers", frozenset(self.tiers))
-        for name in ("target_bytes", "head_bytes", "head_fields", "body_bytes", "body_seconds", "unproven_bytes"):
+        for name in _LIMITS:
             value: object = getattr(self, name)
             kinds = (int, float) if name == "body_seconds" else (int,)
             if type(value) not in kinds or not 0 < cast("float", value) < math.inf:
                 raise ConfigError(f"policy: {name} must be above 0, not {value!r}")
+        if type(self.body_bytes_per_second) is not int or self.body_bytes_per_second < 0:
+            raise ConfigError(f"policy: body_bytes_per_second is 0 or more, not {self.body_bytes_per_second!r}")
         if self.unproven_bytes < self.body_bytes:
             raise ConfigError("policy: unproven_bytes must hold at least one body of body_bytes")
+        if not _HSTS.fullmatch(self.hsts):
+            raise ConfigError(
+                f"policy: hsts is like 'max-age=63072000; includeSubDomains', perhaps with '; preload', or empty, "
+                f"not {self.hsts!r}"
+            )
 
     @property
     def vocabulary(self) -> frozenset[Scope]:
@@ -97,13 +126,19 @@ def _parse_role(name: str, scopes: Iterable[Scope], vocabulary: frozenset[Scope]
 
 
 class Operation(NamedTuple):
-    """What a request is: the row of the map that it matched. `costs` are units per quota."""
+    """What a request is: the row of the map that it matched.
+
+    `costs` are units per quota. `answer` names what the guard answers itself ("time", "whoami"). Until `coexist` (ns
+    UTC) whoever sends no credential of ours is left to the host's own authentication.
+    """
 
     id: str
     scopes: frozenset[Scope]
     lane: Lane
     costs: Mapping[str, int] = MappingProxyType({})
     assurance: int = 1
+    answer: str = ""
+    coexist: int | None = None
 
     def asks_like(self, other: "Operation") -> bool:
         """Tell whether both ask for the same; their rows may then overlap."""
@@ -238,9 +273,8 @@ def _check_segment(row: str, segment: str, *, last: bool) -> None:
 
 def _parse_asks(row: str, method: str, asks: str | Iterable[str] | Mapping[str, Any], *, rest: bool) -> Operation:
     table: Mapping[str, Any] = cast("Mapping[str, Any]", asks) if isinstance(asks, Mapping) else {"scopes": asks}
-    unknown = sorted(set(table) - {"scopes", "lane", "costs", "assurance"})
-    if unknown:
-        raise ConfigError(f"operation {row!r}: unknown key {unknown[0]!r}; use scopes, lane, costs, assurance")
+    for unknown in sorted(set(table) - _KEYS):
+        raise ConfigError(f"operation {row!r}: unknown key {unknown!r}; use {', '.join(sorted(_KEYS))}")
     names = _parse_scopes(row, table.get("scopes", ()))
     lane: Any = table.get("lane", "read" if method in ("GET", "HEAD") else "order")
     if not isinstance(lane, str) or lane not in LANES:
@@ -252,7 +286,28 @@ def _parse_asks(row: str, method: str, asks: str | Iterable[str] | Mapping[str, 
     costs, assurance = _parse_costs(row, table.get("costs", {})), table.get("assurance", 1)
     if type(assurance) is not int or assurance < 1:
         raise ConfigError(f"operation {row!r}: assurance is a whole number, 1 or more")
-    return Operation(row, names, cast("Lane", lane), costs, assurance)
+    answer = _parse_answer(row, table.get("answer", ""), lane, rest=rest)
+    coexist = _parse_coexist(row, table["coexist"], lane) if "coexist" in table else None
+    return Operation(row, names, cast("Lane", lane), costs, assurance, answer, coexist)
+
+
+def _parse_answer(row: str, value: Any, lane: str, *, rest: bool) -> str:
+    if value not in ("", *ANSWERS):
+        raise ConfigError(f"operation {row!r}: the guard answers {' or '.join(ANSWERS)} itself, not {value!r}")
+    if value and (rest or lane not in ("public", "read") or (value == "whoami" and lane == "public")):
+        raise ConfigError(f"operation {row!r}: answer {value} is for an exact path to be read; whoami takes a key")
+    return str(value)
+
+
+def _parse_coexist(row: str, value: Any, lane: str) -> int:
+    """Return the end of a day, ns UTC."""
+    try:
+        day = value if type(value) is date else date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"operation {row!r}: coexist is the last day of it, such as 2027-03-31") from None
+    if lane == "public":
+        raise ConfigError(f"operation {row!r}: it is public, so there is nothing to coexist with")
+    return (day - date(1970, 1, 1) + timedelta(days=1)).days * _DAY
 
 
 def _parse_scopes(row: str, value: Any) -> frozenset[Scope]:

@@ -73,16 +73,19 @@ class Peer(NamedTuple):
     """Who is at the other end of the connection.
 
     `address` is None where it is not known (a unix socket, or a server that replaced it); None matches no allow list.
-    `rewritten` is what such a server put in its place: good for a log, not for a decision.
+    `rewritten` is what such a server put in its place: good for a log, not for a decision. `unix` says that it came by
+    a unix socket. `via` is the party that failures are counted against where the address is not known.
     """
 
     address: Address | None = None
     rewritten: str = ""
+    unix: bool = False
+    via: str = ""
 
     @property
     def source(self) -> str | None:
-        """The party that failures are counted against: the address, or its /64 for IPv6."""
-        return None if self.address is None else self.address.source
+        """The party that failures are counted against: the address (its /64 for IPv6), else `via`, else nobody."""
+        return (self.via or None) if self.address is None else self.address.source
 
 
 @lru_cache(4096)
@@ -110,13 +113,15 @@ class Request:
 
     `authority` and `length` are filled in by the frame; `operation`, `claim`, `received` (ns UTC, after the last byte
     of the body), `phase` (what is at work, to be named if it fails) and `policy` (the mark of what decides) by the
-    guard. `context` is the host's. `credential` and `principal` can be set once, by the proof.
+    guard. `context` is the host's. `credential` and `principal` can be set once, by the
+    proof; or `principal` alone by the host, where `coexists` says that its own authentication decides. `shadow` are
+    denials that are told and not obeyed.
     """
 
     __slots__ = (
-        "_body", "_credential", "_principal", "_reader", "arrived", "authority", "claim", "context", "headers", "id",
-        "kind", "length", "method", "operation", "path", "peer", "phase", "policy", "prefix", "received", "scheme",
-        "target", "version",
+        "_body", "_credential", "_principal", "_reader", "arrived", "authority", "claim", "coexists", "context",
+        "headers", "id", "kind", "length", "method", "operation", "path", "peer", "phase", "policy", "prefix",
+        "received", "scheme", "shadow", "target", "version",
     )  # fmt: skip
 
     def __init__(
@@ -143,7 +148,8 @@ class Request:
         self.operation: Operation | None = None
         self.claim: Claim | None = None
         self.phase: object = "frame"
-        self.policy = ""
+        self.policy, self.coexists = "", False
+        self.shadow: list[Denial] = []
         self.context: dict[str, Any] | None = None
         self._body: bytes | None = body if isinstance(body, bytes) else None
         self._reader: Body | None = None if isinstance(body, bytes) else body
@@ -186,3 +192,13 @@ class Request:
         if self._credential is not None:
             raise AttributeError("credential and principal are write-once: another proof has set them")
         self._credential, self._principal = credential, principal
+
+    def vouch(self, principal: "Principal") -> None:
+        """Set the principal that the host found: once, and only where its own authentication decides.
+
+        Raises:
+            AttributeError: it does not decide about this request, or has done so.
+        """
+        if not self.coexists or self._principal is not None:
+            raise AttributeError("the host vouches once, and only for a request that `coexist` left to it")
+        self._principal = principal

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import Material
 from tradeguard.core.secret import Secret
+from tradeguard.signing.bearer import BEARER_SHA256, BearerDigest
 
 HMAC_SHA256: Final = "hmac-sha256"
 ED25519: Final = "ed25519"
@@ -115,6 +116,8 @@ def make_material(algorithm: str, value: bytes) -> Material:
         return Ed25519(value)
     if algorithm == HMAC_SHA256:
         return Hmac(value)
+    if algorithm == BEARER_SHA256:
+        return BearerDigest(value)
     raise ConfigError(f"unknown algorithm {algorithm!r}; use {HMAC_SHA256} or {ED25519}")
 
 

@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from tradeguard.core.credential import Window
 from tradeguard.core.errors import ConfigError
 from tradeguard.signing.material import SIGNATURE_BYTES
+from tradeguard.signing.refusal import Refusal
 
 REQUIRED_COVERAGE: Final = frozenset({"method", "path", "query", "body", "time"})
 """What a signature must cover unless the operator accepts a row by name."""
@@ -56,6 +57,8 @@ class Row:
         window: how far the signed time may be off, in ns.
         width: where a client may give its own past window. widest: its cap, in ns.
         bodyless: methods that carry no body.
+        refuse: how a refusal looks to clients of this dialect; problem+json (RFC 9457) by default.
+        clock: the member in which they expect the server's time, in `unit`; empty: they know none.
 
     Raises:
         ConfigError: the row contradicts itself.
@@ -76,6 +79,8 @@ class Row:
     width: Parameter | None = None
     widest: int = 0
     bodyless: frozenset[str] = frozenset()
+    refuse: Refusal | None = None
+    clock: str = ""
 
     def __post_init__(self) -> None:
         unknown = [*(set(self.message) - set(get_args(Part))), *(set(self.algorithms) - set(SIGNATURE_BYTES))]

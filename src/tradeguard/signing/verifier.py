@@ -62,6 +62,8 @@ class Verifier:
         self._decode = decode_base64url if row.encoding == "base64url" else decode_hex
         self._algorithms = {SIGNATURE_BYTES[algorithm]: algorithm for algorithm in row.algorithms}
         self._in_headers = isinstance(row.signature, Header)
+        parts = (row.time, row.nonce, row.signature)
+        self._parts = frozenset(part.name for part in parts if isinstance(part, Header))
         self._names = frozenset(field.name for field in (row.time, row.signature, row.width) if field is not None)
 
     def claim(self, request: Request) -> Claim | None:
@@ -81,6 +83,11 @@ class Verifier:
         if not KEY_ID.fullmatch(key_id):
             raise _refused(row.key)
         return Claim(row.name, key_id, not (signed or self._may_carry(request)))
+
+    def check_absent(self, request: Request) -> None:
+        """Raise `Refused` where the head carries a part of this dialect although it names no key: it is broken."""
+        if self._parts & request.headers.names:
+            raise _refused(self.row.key)
 
     def read(self, request: Request, claim: Claim, body: bytes) -> Signed:
         """Return what the request says was signed.

@@ -1,0 +1,169 @@
+"""`tradeguard operations check`: does the map speak of the application that it guards? And what `init` reads of one."""
+
+import importlib
+import sys
+from collections.abc import Iterable
+from contextlib import redirect_stdout
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, Final, NamedTuple
+
+import click
+
+from tradeguard.adapters.openapi import read_openapi
+from tradeguard.adapters.routes import ANY, Route, Routes, list_routes
+from tradeguard.adapters.template import Template, agree, read_braces, sample
+from tradeguard.cli.desk import load
+from tradeguard.cli.options import FILE, with_config, with_json
+from tradeguard.cli.screen import Screen, Unusable, plain
+from tradeguard.core.errors import ConfigError
+from tradeguard.core.policy import Operation, Operations
+
+_PROBES: Final = ("~", "", "~/~")  # what ** may stand for
+
+
+class Finding(NamedTuple):
+    """One way in which map and application differ."""
+
+    kind: str
+    what: str
+    cure: str
+
+
+@click.command("check")
+@click.argument("app", required=False)
+@click.option("--openapi", type=FILE, help="An OpenAPI file, JSON or YAML, instead of the application.")
+@with_config
+@with_json
+def operations_check(screen: Screen, config: str | None, app: str | None, openapi: str | None) -> None:
+    """Find routes without a row, and rows without a route.
+
+    APP is the application as servers name it: module:name, or module:make() for a function that makes it. It is
+    imported, as a server would do it.
+
+    Exit code 0: map and application agree; 1: what is listed; 2: the application or the configuration cannot be read.
+    """
+    known = Operations(load(config).settings.operations)
+    routes = read_routes(app, openapi)
+    findings = compare_routes(known, routes)
+    for entry in routes.unmapped:
+        screen.note(f"Note: not checked: {plain(entry.where)}: {plain(entry.why)}. Without a row it is refused.")
+    for path in routes.websockets:
+        screen.note(f"Note: not checked: the websocket {plain(path)}. Websockets are not served.")
+    counts = {"routes": len(routes.http), "rows": len(known.all)}
+    document = {
+        **counts,
+        "findings": [finding._asdict() for finding in findings],
+        "websockets": routes.websockets,
+        "unmapped": [entry._asdict() for entry in routes.unmapped],
+    }
+    lines = [plain(f"{finding.kind}: {finding.what}: {finding.cure}") for finding in findings]
+    screen.show(document, lines or f"{counts['routes']} routes, {counts['rows']} rows: nothing found")
+    if findings:
+        raise click.exceptions.Exit(1)
+
+
+def read_routes(app: str | None, openapi: str | None) -> Routes:
+    """List the routes of an application, or of an OpenAPI file.
+
+    Raises:
+        Unusable: neither or both are given, or it cannot be read.
+    """
+    if (app is None) == (openapi is None):
+        raise click.UsageError("give APP (such as app:app), or --openapi FILE")
+    try:
+        return list_routes(load_app(app)) if app is not None else read_openapi(Path(str(openapi)))
+    except ConfigError as error:
+        raise Unusable(str(error)) from None
+
+
+def load_app(named: str) -> object:
+    """Import an application as servers do, with the working directory first on the path.
+
+    Args:
+        named: `module:name`, or `module:make()`.
+
+    Raises:
+        Unusable: it cannot be imported; the text says in which line.
+    """
+    module, _, name = named.partition(":")
+    call, name = name.endswith("()"), name.removesuffix("()")
+    if not module or not name.replace(".", "").isidentifier():
+        raise click.UsageError(f"APP is module:name, such as app:app, or module:make(), not {named!r}")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        with redirect_stdout(sys.stderr):  # what it prints is no result of ours
+            found: Any = importlib.import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+            return found() if call else found
+    except (Exception, SystemExit) as error:
+        raise Unusable(f"{named} cannot be imported: {_tell(error)}") from None
+
+
+def _tell(error: BaseException) -> str:
+    """Say what went wrong, and in which line of the application."""
+    what = plain(f"{type(error).__name__}: {error}")
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    frames = [frame for frame in extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
+    here = [frame for frame in frames if frame.filename.startswith(str(Path.cwd()))] or frames
+    return f"{here[-1].filename}, line {here[-1].lineno}: {what}" if here else what
+
+
+def _is_theirs(file: str) -> bool:
+    return file != __file__ and not file.startswith("<frozen") and file != importlib.__file__
+
+
+def compare_routes(known: Operations, routes: Routes) -> list[Finding]:
+    """Hold a map against routes.
+
+    Returns:
+        Routes without a row of their own, rows without a route, and rows that another row takes everything from.
+    """
+    spoken = [(route, _template(route.path)) for route in routes.http]
+    findings = [finding for route, template in spoken for finding in _check_route(known, route, template)]
+    for row in known.all:
+        method, _, path = row.id.partition(" ")
+        if not _reaches(known, method, path, row):
+            findings.append(Finding("shadowed", row.id, "other rows take all that it matches; remove it"))
+        elif not row.answer and not _has_route(method, path, spoken) and not _is_open(path, routes):
+            findings.append(Finding("no route", row.id, "the application does not serve it; remove the row"))
+    return findings
+
+
+def _check_route(known: Operations, route: Route, template: Template) -> Iterable[Finding]:
+    name = f"{route.method} {route.path}"
+    methods = (route.method,) if route.method != ANY else ("GET", "POST", "PUT", "PATCH", "DELETE")
+    rows = [row for row in (known.match(method, sample(template)) for method in methods) if row is not None]
+    if not rows:
+        yield Finding("no row", name, "it is refused; add a row, or remove the route")
+    for row in {row.id: row for row in rows}.values():
+        if not agree(row.id.partition(" ")[2], template):
+            yield Finding(
+                "no row", name, f"{row.id!r} would take it, which speaks of other paths; add a row of its own"
+            )
+
+
+def _reaches(known: Operations, method: str, path: str, row: Operation) -> bool:
+    """Tell whether anything is left for a row."""
+    segments = ["~" if part == "*" or part.startswith("{") else part for part in path.split("/")]
+    probes = _PROBES if segments[-1] == "**" else (segments[-1],)
+    return any(known.match(method, "/".join([*segments[:-1], probe])) is row for probe in probes)
+
+
+def _has_route(method: str, path: str, spoken: Iterable[tuple[Route, Template]]) -> bool:
+    methods = {method, ANY, "GET"} if method == "HEAD" else {method, ANY}
+    return any(route.method in methods and agree(path, template) for route, template in spoken)
+
+
+def _is_open(path: str, routes: Routes) -> bool:
+    """Tell whether a row may be for something that could not be listed."""
+    return any(path.startswith(entry.below) for entry in routes.unmapped)
+
+
+def _template(path: str) -> Template:
+    """Read a path of the map as that of a route."""
+    signs = {"**": "{rest:path}", "*": "one{of}"}
+    return read_braces("/".join(signs.get(part, part) for part in path.split("/")))

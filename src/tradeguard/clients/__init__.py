@@ -1,0 +1,1 @@
+"""Request signers for HTTP clients. Each file needs its own client: `pip install "tradeguard[httpx]"`, for example."""

@@ -1,0 +1,265 @@
+"""StateConformance: what every store of shared memory holds. Random traces against the model; races; failing closed.
+
+It commits conditions of time 0 to 300 ns, so a store must take the time it is told: one with a clock of its own is
+given it by the test.
+"""
+
+import asyncio
+from typing import Any, NamedTuple
+
+from tradeguard.core.conditions import Advance, Below, Condition, Limit, Model, Once, Outcome, Quota, Seen
+from tradeguard.core.ports import State
+from tradeguard.testing.suite import SETTINGS, Suite, given, pytest, settings, st
+
+
+def nonce(number: int, owner: str = "trader") -> tuple[str, bytes]:
+    """Return the key of a `Once` or an `Advance`."""
+    return owner, b"%d" % number
+
+
+class Commit(NamedTuple):
+    """One step of a trace. `seen` is how the node's view differs from the store's: None for none at all."""
+
+    conditions: tuple[Condition, ...]
+    at: int
+    seen: tuple[bool, int] | None
+    denied: bool
+    reserve: bool
+
+
+class Write(NamedTuple):
+    """One step of a trace: a number is stored."""
+
+    key: str
+    value: int
+    until: int | None
+
+
+class Lift(NamedTuple):
+    """One step of a trace: a number is stored unless a higher one is."""
+
+    key: str
+    value: int
+
+
+Trace = list[Commit | Write | Lift]
+TIMES = st.integers(0, 30)
+NAMES = st.sampled_from(["halt", "ban", "epoch"])
+VALUES = st.sampled_from([255, 256, 2**63 - 1, 2**63, 2**64, 2**127, 2**128 - 1])
+OWNERS = st.sampled_from(["ann", "bob"])
+ONCE = st.builds(Once, st.tuples(OWNERS, st.sampled_from([b"1", b"2", b"3"])), TIMES)
+ADVANCE = st.builds(
+    Advance, st.tuples(OWNERS, st.sampled_from([b"1", b"2"])), st.integers(0, 6) | VALUES, st.integers(1, 3)
+)
+BELOW = st.builds(Below, st.lists(NAMES, max_size=3).map(tuple), st.integers(-1, 3))
+COMMITS = st.builds(
+    Commit,
+    st.lists(ONCE | ADVANCE | BELOW, max_size=4).map(tuple),
+    TIMES,
+    st.none() | st.tuples(st.booleans(), st.integers(-2, 1)),
+    st.booleans(),
+    st.booleans(),
+)
+WRITES = st.builds(Write, NAMES, st.integers(-1, 3), st.none() | TIMES) | st.builds(Lift, NAMES, st.integers(-1, 3))
+
+
+def _seen_by(commit: Commit, epoch: str, version: int) -> Seen | None:
+    if commit.seen is None:
+        return None
+    same, ahead = commit.seen
+    return (epoch if same else "another epoch", version + ahead)
+
+
+def _apart_from_epoch(outcome: Outcome) -> Outcome:
+    """Each store has an epoch of its own; all else must be equal."""
+    return outcome._replace(epoch="", usage=dict(outcome.usage))
+
+
+def _twice_in_one(step: Commit | Write | Lift) -> bool:
+    conditions = step.conditions if isinstance(step, Commit) else ()
+    keys = [(type(c), c.key) for c in conditions if isinstance(c, (Once, Advance))]
+    return len(keys) != len(set(keys))
+
+
+TRACES = st.lists((COMMITS | WRITES).filter(lambda step: not _twice_in_one(step)), max_size=25)
+
+
+class StateSuite(Suite):
+    """What the suites of stores share."""
+
+    @staticmethod
+    def make(**limits: Any) -> State:
+        """Return an empty store; a class that is tested says how."""
+        raise NotImplementedError("make = staticmethod(lambda **limits: MyState(**limits))")
+
+    def settle(self, state: State, *conditions: Condition, at: int = 100, id: str = "r", **other: Any) -> Outcome:
+        """Make one commit of a node that has seen nothing yet."""
+        return self.run(state, state.commit(conditions, at, id, None, **other))
+
+    def fill(self, state: State, amount: int, *, owner: str = "trader", until: int = 200, **other: Any) -> int:
+        """Use so many nonces; return how many were accepted."""
+        return sum(not self.settle(state, Once(nonce(n, owner), until), **other).failed for n in range(amount))
+
+
+class StateConformance(StateSuite):
+    """Holds a store against the model. Set `make` to what returns an empty store; it is given no limits here."""
+
+    def _replay(self, trace: Trace) -> None:
+        """Run a trace on a store and on the model, and hold them against each other step by step."""
+        state, model = self.make(), Model()
+        epoch = self.settle(state, at=0).epoch
+        for number, step in enumerate(trace):
+            if isinstance(step, Write):
+                assert self.run(state, state.set(*step)) == model.set(*step)
+            elif isinstance(step, Lift):
+                assert self.run(state, state.lift(*step)) == model.lift(*step)
+            else:
+                self._commit(state, model, step, epoch, f"request {number}")
+
+    def _commit(self, state: State, model: Model, step: Commit, epoch: str, id: str) -> None:
+        conditions, at, _, denied, reserve = step
+        seen = _seen_by(step, epoch, model.version)
+        expected = model.commit(conditions, at, id, _seen_by(step, model.epoch, model.version), denied)
+        outcome = self.run(state, state.commit(conditions, at, id, seen, denied=denied, reserve=reserve))
+        assert outcome.epoch == epoch
+        assert _apart_from_epoch(outcome) == _apart_from_epoch(expected)
+
+    @settings(SETTINGS, max_examples=200)
+    @given(trace=TRACES)
+    def test_any_trace_means_what_the_model_says(self, trace: Trace) -> None:
+        self._replay(trace)
+
+    @pytest.mark.parametrize("until", [200, 300])
+    def test_one_message_twice_in_one_commit_means_what_the_model_says(self, until: int) -> None:
+        both = (Once(nonce(1), 200), Once(nonce(1), until))
+        self._replay([Commit(both, 100, None, denied=False, reserve=False)])
+
+    @pytest.mark.parametrize("value", [5, 6])
+    def test_one_counter_twice_in_one_commit_means_what_the_model_says(self, value: int) -> None:
+        both = Commit((Advance(nonce(1), 5, 2), Advance(nonce(1), value, 2)), 100, None, denied=False, reserve=False)
+        later = [both._replace(conditions=(Advance(nonce(1), value, 2),)) for value in (4, 5, 6, 7, 6)]
+        self._replay([both, *later])
+
+    def test_the_first_user_is_named_also_behind_a_message_that_is_too_late(self) -> None:
+        state = self.make()
+        self.settle(state, Once(nonce(1), 200), id="first")
+        assert self.settle(state, Once(nonce(2), 50), Once(nonce(1), 200), id="second").first == "first"
+
+    def test_the_kinds_that_the_library_needs_are_settled(self) -> None:
+        assert self.make().supports >= {Once, Advance, Below}
+
+    def test_a_kind_it_does_not_support_is_an_error_and_nothing_takes_effect(self) -> None:
+        state = self.make()
+        if Quota in state.supports:
+            pytest.skip("it settles every kind")
+        with pytest.raises(TypeError, match=f"{type(state).__name__} cannot settle Quota"):
+            self.settle(state, Once(nonce(1), 200), Quota("q", (Limit(1, 1),), 1))
+        assert not self.settle(state, Once(nonce(1), 200)).failed
+
+    @pytest.mark.parametrize(("value", "width"), [(-1, 1), (2**128, 1), (5, 0)])
+    def test_a_value_that_no_counter_has_is_an_error_and_nothing_takes_effect(self, value: int, width: int) -> None:
+        state = self.make()
+        with pytest.raises(ValueError, match="Advance takes values from 0 to"):
+            self.settle(state, Once(nonce(1), 200), Advance(nonce(1), value, width))
+        assert not self.settle(state, Once(nonce(1), 200)).failed
+
+    def test_a_time_beyond_all_calendars_is_remembered_for_good(self) -> None:
+        state = self.make()
+        assert not self.settle(state, Once(nonce(1), 2**70)).failed
+        assert self.settle(state, Once(nonce(1), 2**70), at=2**62).failed
+        self.run(state, state.set("ban", 1, 2**70))
+        assert self.settle(state, Below(("ban",), 1), at=2**62).failed
+
+    @pytest.mark.parametrize(("ahead", "behind"), [(-1, False), (0, False), (1, True)])
+    def test_a_store_that_is_older_than_the_node_has_seen_settles_nothing(self, ahead: int, behind: bool) -> None:
+        state = self.make()
+        self.run(state, state.set("halt", 1))
+        now = self.settle(state)
+        seen = (now.epoch, now.version + ahead)
+        assert self.run(state, state.commit([Once(nonce(1), 200)], 100, "r", seen)).behind is behind
+        assert bool(self.settle(state, Once(nonce(1), 200)).failed) is not behind
+
+    def test_a_store_of_another_epoch_settles_nothing(self) -> None:
+        state = self.make()
+        assert self.run(state, state.commit([Once(nonce(1), 200)], 100, "r", ("another epoch", 0))).behind
+        assert not self.settle(state, Once(nonce(1), 200)).failed
+
+    def test_every_store_has_an_epoch_of_its_own(self) -> None:
+        assert self.settle(self.make()).epoch != self.settle(self.make()).epoch
+
+    def test_a_denied_request_spends_its_message(self) -> None:
+        state = self.make()
+        assert not self.settle(state, Once(nonce(1), 200), denied=True, id="denied").failed
+        assert self.settle(state, Once(nonce(1), 200)).first == "denied"
+
+    def test_a_number_stops_what_is_not_above_it_until_its_time(self) -> None:
+        state, below = self.make(), Below(("halt", "halt:acme"), 2)
+        self.run(state, state.set("halt:acme", 2, 200))
+        assert self.settle(state, below, Once(nonce(1), 300)).failed == (below,)
+        assert self.settle(state, below, Once(nonce(1), 300)).failed == (Once(nonce(1), 300), below)
+        assert self.settle(state, Below(("halt:acme",), 3)).failed == ()
+        assert self.settle(state, below, at=200).failed == ()
+
+    def test_a_lifted_number_never_falls_while_it_stands(self) -> None:
+        state = self.make()
+        assert [self.run(state, state.lift("key", value)) for value in (2, 5, 3)] == [1, 2, 3]
+        assert self.settle(state, Below(("key",), 5)).failed
+        assert not self.settle(state, Below(("key",), 6)).failed
+        self.run(state, state.set("key", 9, 200))
+        self.settle(state, Once(nonce(1), 500), at=200)
+        self.run(state, state.lift("key", 4))  # the nine has expired
+        assert not self.settle(state, Below(("key",), 5), at=200).failed
+
+    @pytest.mark.parametrize("until", [-1, 0, 99, 100])
+    def test_a_time_that_has_passed_is_a_refusal_never_an_accept(self, until: int) -> None:
+        state = self.make()
+        for _ in range(2):
+            outcome = self.settle(state, Once(nonce(1), until))
+            assert outcome.failed == (Once(nonce(1), until),)
+            assert (outcome.first, outcome.full) == (None, False)
+
+    def test_a_time_that_has_passed_by_the_highest_clock_seen_is_a_refusal(self) -> None:
+        state = self.make()
+        self.settle(state, at=1000)
+        assert self.settle(state, Once(nonce(1), 999), at=100).failed
+
+    def test_of_many_with_one_message_exactly_one_wins_and_the_others_hear_which(self) -> None:
+        state = self.make()
+
+        async def use(place: int) -> list[str | None]:
+            return [(await state.commit([Once(nonce(n), 200)], 100, f"{place}", None)).first for n in range(300)]
+
+        for firsts in zip(*self.race(state, use), strict=True):
+            [winner] = [place for place, first in enumerate(firsts) if first is None]
+            assert set(firsts) == {None, f"{winner}"}
+
+    def test_of_fifty_tasks_on_one_loop_exactly_one_wins(self) -> None:
+        state = self.make()
+        if state.colour == "blocking":
+            pytest.skip("it would hold the loop")
+
+        async def main() -> list[Outcome]:
+            return await asyncio.gather(*(state.commit([Once(nonce(1), 200)], 100, f"{n}", None) for n in range(50)))
+
+        outcomes = self.on_loop(main())
+        [winner] = [f"{n}" for n, outcome in enumerate(outcomes) if not outcome.failed]
+        assert {outcome.first for outcome in outcomes if outcome.failed} == {winner}
+
+    def test_of_many_with_one_value_exactly_one_wins(self) -> None:
+        state = self.make()
+
+        async def use(_: int) -> list[int]:
+            conditions = [Advance(nonce(1), value, 100) for value in range(50)]
+            return [c.value for c in conditions if not (await state.commit([c], 100, "r", None)).failed]
+
+        assert sorted(value for won in self.race(state, use) for value in won) == list(range(50))
+
+    def test_versions_are_counted_exactly_however_many_write(self) -> None:
+        state = self.make()
+
+        async def write(_: int) -> None:
+            for number in range(100):
+                await state.set("halt", number)
+
+        self.race(state, write)
+        assert self.settle(state).version == 800
