@@ -105,7 +105,7 @@ class Party:
                 and path.partition(b"?")[0].endswith((b"/order", b"/orders"))
             ):
                 self.placed += 1
-            if "code" in answer.problem:
+            if answer.code:
                 self.refused.append(answer.headers["x-request-id"])
         return answer
 
@@ -190,12 +190,15 @@ def malform(party: Party) -> Iterator[Case]:
 
 
 def bend(party: Party, captured: Outgoing) -> Iterator[Case]:
-    """Reuse an order that ccxt has signed: the Binance dialect covers neither method nor path, so the guard must."""
+    """Reuse an order that ccxt has signed: the Binance dialect covers neither method nor path, so the guard must.
+
+    The refusals have the shape that clients of Binance know, with our code in the field tradeguard-code.
+    """
     path, body = captured.target, captured.body
-    yield "ccxt's order sent again", "409 replay.seen", render(captured)
+    yield "ccxt's order sent again", "400 replay.seen", render(captured)
     yield "... its quantity changed", "401 unauthorized", render(captured._replace(body=body.replace(b"0.01", b"9.01")))
-    yield "... moved from the body into the query", "409 replay.seen", render(_moved(captured, "POST"))
-    yield "... as a cancellation", "409 replay.seen", render(_moved(captured, "DELETE"))
+    yield "... moved from the body into the query", "400 replay.seen", render(_moved(captured, "POST"))
+    yield "... as a cancellation", "400 replay.seen", render(_moved(captured, "DELETE"))
     yield "... a query added to the form", "401 unauthorized", render(captured._replace(target=path + b"?quantity=9"))
     for name, text in (("timestamp twice", "&timestamp=1"), ("a window of 61 s", "&recvWindow=61000")):
         sent = Outgoing(

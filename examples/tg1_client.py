@@ -36,13 +36,18 @@ class Answer(NamedTuple):
         return problem
 
     @property
+    def code(self) -> str:
+        """The code of a refusal by the guard, in whatever shape it comes; empty for the server's own."""
+        return str(self.problem.get("code", self.headers.get("tradeguard-code", "")))
+
+    @property
     def brief(self) -> str:
         """Status and code in one line; a refusal without a code is the server's own."""
         if not self.status:
             return "no answer"
         if self.status < 400:
             return str(self.status)
-        return f"{self.status} {self.problem.get('code', 'server')}"
+        return f"{self.status} {self.code or 'server'}"
 
 
 class Wire:

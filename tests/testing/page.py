@@ -23,7 +23,9 @@ def run_pytest(folder: Path, *codes: str, options: Sequence[str] = ()) -> subpro
     if not INSTALLED:
         environment["PYTHONPATH"] = str(Path(tradeguard.__file__).parents[1])
     command = [sys.executable, "-m", "pytest", "-q", *plugin, "-p", "no:cacheprovider", *options, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env=environment, check=False, timeout=300
+    )
 
 
 def counts(folder: Path, code: str) -> str:
