@@ -71,8 +71,8 @@ def test_whatever_may_have_been_executed_says_so_and_nothing_else_does() -> None
 
 @pytest.mark.parametrize(("status", "number"), [(400, -1130), (409, -1130), (418, -1003), (500, 0), (599, 0)])
 def test_a_custom_check_is_understood_by_its_status(status: int, number: int) -> None:
-    got, fields, body = told(Denial("hours.closed", status=status))
-    assert (got, body["code"], fields[b"tradeguard-code"]) == (status, number, b"hours.closed")
+    got, fields, body = told(Denial("elsewhere.closed", status=status))
+    assert (got, body["code"], fields[b"tradeguard-code"]) == (status, number, b"elsewhere.closed")
 
 
 def test_what_helps_a_proved_client_stands_beside_the_words_of_the_venue() -> None:

@@ -61,8 +61,11 @@ class SealedKeys:
         """
         kept = await self.table.keep(_BOX)
         if kept is None:
-            if await self.table.page("", 1):
+            used = await self.table.page("", 1)
+            kept = await self.table.keep(_BOX)  # another may have made it, and put a key, a moment ago
+            if used and kept is None:
                 raise ConfigError("the key store has keys, but not what verifies them; restore it from a copy")
+        if kept is None:
             sealed = await self._sealer.seal(secrets.token_bytes(2 * _SIZE), _BOX_CONTEXT)
             kept = await self.table.keep(_BOX, sealed) or sealed
         content = await self._sealer.open(kept, _BOX_CONTEXT)
