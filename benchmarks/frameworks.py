@@ -23,6 +23,7 @@ SIGNER = tg.Signer(tg.TG1, "k1", b"0123456789abcdef0123456789abcdef")
 HOST = "api.example"
 Ask = Callable[[dict[str, str]], float]
 _running: list[tuple["asyncio.Task[None]", asyncio.Event]] = []
+_serving: list[tuple[asyncio.StreamWriter, Any]] = []  # a connection, and the aiohttp runner behind it
 
 
 def make_guard() -> tg.Guard:
@@ -242,24 +243,34 @@ async def _stop() -> None:
     for task, stop in _running:
         stop.set()
         await task
+    for writer, runner in _serving:
+        writer.close()
+        await writer.wait_closed()
+        await runner.cleanup()
 
 
 def ask_aiohttp(loop: asyncio.AbstractEventLoop, *, guarded: bool) -> Ask:
     """Ask an aiohttp server over one connection of its own."""
     from aiohttp import web  # noqa: PLC0415
 
+    from tradeguard.adapters.aiohttp import Tradeguard  # noqa: PLC0415
+
     async def order(request: web.Request) -> web.Response:
         return web.json_response({"id": request.match_info["id"]})
 
     async def start() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        app = web.Application(middlewares=[tg.aiohttp_middleware(make_guard())] if guarded else [])
+        app = web.Application()
         app.add_routes([web.get("/orders/{id}", order)])
+        if guarded:
+            Tradeguard(make_guard()).init_app(app)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port: int = runner.addresses[0][1]
-        return await asyncio.open_connection("127.0.0.1", port)
+        streams = await asyncio.open_connection("127.0.0.1", port)
+        _serving.append((streams[1], runner))
+        return streams
 
     reader, writer = loop.run_until_complete(start())
 
@@ -285,20 +296,43 @@ def pairs(loop: asyncio.AbstractEventLoop) -> Iterator[tuple[str, Ask, Ask]]:
     yield "django (wsgi)", *(ask_wsgi(make_django("wsgi", guarded=guarded)) for guarded in (False, True))
 
 
-def main() -> None:
-    """Measure, and print a table."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
+def measure(rounds: int) -> Iterator[tuple[str, float, float]]:
+    """Give the medians of every framework, bare and guarded, in s."""
     loop = asyncio.new_event_loop()
-    print(f"Medians of {rounds} rounds.\n")
-    print("| framework | bare us | guarded us | added us | guarded / bare |\n|---|---|---|---|---|")
     for name, bare, guarded in pairs(loop):
+        print(f"\r{name:<24}", end="", file=sys.stderr, flush=True)
         times: tuple[list[float], list[float]] = ([], [])
         for number, fields in enumerate(sign() for _ in itertools.repeat(None, rounds)):
             for which in (0, 1) if number % 2 else (1, 0):
                 times[which].append((bare, guarded)[which](fields))
-        one, two = (statistics.median(each) * 1e6 for each in times)
-        print(f"| {name} | {one:.0f} | {two:.0f} | {two - one:.0f} | {two / one:.2f} |", flush=True)
+        yield name, statistics.median(times[0]), statistics.median(times[1])
+    print(file=sys.stderr)
     loop.run_until_complete(_stop())
+    loop.close()
+
+
+def report(rounds: int) -> list[str]:
+    """Return the lines for results.md."""
+    lines = [
+        "",
+        "## Added time per framework",
+        "",
+        f"One signed GET of a route with a parameter; keys, state and journal in memory. Medians of {rounds} rounds,",
+        "bare and guarded in turn, in one process. Applications are called as a server calls them; aiohttp is asked",
+        "over a loopback connection, which is in both of its figures.",
+        "",
+        "| framework | bare µs | guarded µs | added µs | guarded / bare |",
+        "|---|---|---|---|---|",
+    ]
+    for name, bare, guarded in measure(rounds):
+        one, two = bare * 1e6, guarded * 1e6
+        lines.append(f"| {name} | {one:.0f} | {two:.0f} | {two - one:.0f} | {two / one:.2f} |")
+    return [*lines, ""]
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    print("\n".join(report(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""aiohttp, guarded by one middleware. PORT=8000 python examples/aiohttp_app.py"""
+"""aiohttp, guarded by one line. PORT=8000 python examples/aiohttp_app.py"""
 
 import os
 import secrets
@@ -6,7 +6,7 @@ import secrets
 from aiohttp import web
 
 import tradeguard as tg
-from tradeguard.adapters.aiohttp import GRANT
+from tradeguard.adapters.aiohttp import PRINCIPAL, Tradeguard
 
 SECRET = os.environ.get("API_SECRET") or secrets.token_hex(32)
 PORT = int(os.environ.get("PORT", "8000"))
@@ -22,13 +22,12 @@ guard = tg.Guard(
 
 async def list_orders(request: web.Request) -> web.Response:
     """List the orders of the key that was proved."""
-    principal = request[GRANT].principal
-    assert principal is not None  # the operation is not public
-    return web.json_response({"account": principal.account, "orders": []})
+    return web.json_response({"account": request[PRINCIPAL].account, "orders": []})
 
 
-app = web.Application(middlewares=[tg.aiohttp_middleware(guard)])
+app = web.Application()
 app.add_routes([web.get("/orders", list_orders)])
+Tradeguard(guard).init_app(app)
 
 if __name__ == "__main__":
     print(

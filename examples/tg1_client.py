@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -84,9 +84,24 @@ class Wire:
             while line := self._file.readline().strip():
                 name, _, value = line.decode("latin-1").partition(":")
                 headers[name.lower()] = value.strip()
-            return Answer(int(status[1]), headers, self._file.read(int(headers.get("content-length", "0"))))
-        except (TimeoutError, ConnectionError):
+            return Answer(int(status[1]), headers, self._body(int(status[1]), headers))
+        except (TimeoutError, ConnectionError, ValueError):  # a length that is none: the connection broke there
             return Answer(0)
+
+    def _body(self, status: int, headers: Mapping[str, str]) -> bytes:
+        """Read what belongs to an answer (RFC 9112, 6.3): some have none, chunks say their sizes, else until close."""
+        if status < 200 or status in (204, 304):
+            return b""
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            return b"".join(self._chunks())
+        return self._file.read(int(headers.get("content-length", "-1")))
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := int(self._file.readline().partition(b";")[0], 16):
+            yield self._file.read(size)
+            self._file.readline()
+        while self._file.readline().strip():
+            pass  # trailers
 
     def ask(self, data: bytes) -> Answer:
         """Send a whole request and read its answer."""

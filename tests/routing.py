@@ -82,12 +82,10 @@ SINGLE: dict[str, tuple[Rows, str, bytes]] = {
     "brace": ({"GET /v1/{x}": STRONG, "GET /v1/**": WEAK}, "GET", b"/v1/a%7Bb"),  # aiohttp: a parameter holds none
     "non-ascii": ({"GET /é/{x}": STRONG, "GET /**": WEAK}, "GET", b"/%C3%A9/a"),  # aiohttp: quotes what stands beside
     "caret": ({"GET /^/{x}": STRONG, "GET /**": WEAK}, "GET", b"/%5E/a"),
-    "head": ({"GET /v1/{x}": WEAK, "HEAD /v1/**": STRONG}, "HEAD", b"/v1/7"),  # goes to the handler of GET, or not
+    "head": ({"HEAD /v1/{x}": STRONG, "GET /v1/**": WEAK}, "HEAD", b"/v1/7"),
     "empty rest": ({"GET /v1/**": WEAK, "GET /**": STRONG}, "GET", b"/v1/"),  # `path` of Flask and Django: not empty
 }
-EMPTY_REST = (
-    "a ** takes an empty rest and <path:rest> does not, so a broader row's handler answers for the grant of this"
-)
+HEADS: Rows = {"GET /v1/{x}": WEAK, "HEAD /v1/**": STRONG}  # FastAPI gives HEAD to the second, all others to the first
 
 
 # tables and targets
@@ -142,7 +140,8 @@ def make_target(dice: Random, rows: Rows, sticks: list[bytes]) -> tuple[str, byt
     blows = dice.choice([0, 0, 1, 1, 1, 2, 3])
     for _ in range(blows):
         target = dice.choice(MUTATIONS)(dice, target, sticks)
-    return dice.choice([method, method, method, "HEAD"]), target, blows == 0
+    sent = dice.choice([method, method, method, "HEAD"])
+    return sent, target, blows == 0 and method in (sent, "GET")
 
 
 def stick_in(dice: Random, target: bytes, sticks: list[bytes]) -> bytes:
@@ -242,7 +241,11 @@ async def ask_asgi(app: asgi_adapter.App, scope: dict[str, Any]) -> str | None:
         if message["type"] == "http.response.start":
             started.append(message)
 
-    await app(scope, receive, send)
+    try:
+        await app(scope, receive, send)
+    except UnicodeDecodeError:  # Starlette's redirect to a last slash takes the query for UTF-8, and is a 500 instead
+        assert [message["status"] for message in started] in ([], [500])
+        return None
     row = dict(started[0]["headers"]).get(b"row")
     return unquote(row.decode()) if row is not None else None
 

@@ -411,7 +411,7 @@ def test_a12_a_retry_is_led_to_the_first_request(run: Run) -> None:
     assert _ask(run, guard, order) == "granted"
     guard.finish(order, 500)
     denial = _refused(run, _resend(order), guard)
-    answer = json.loads(refuse(denial, "0" * 32, scheme="http", challenge="").body)
+    answer = json.loads(refuse(denial, "0" * 32, challenge="").body)
     assert (answer["status"], answer["executed"], answer["first_request_id"]) == (409, "unknown", order.id)
 
 
@@ -1104,9 +1104,7 @@ def test_s30_keys_cannot_be_enumerated(run: Run) -> None:
         for name in ("revoked", "expired", "young", "nobody", "trader", "bina")
     ]
     requests += [sign(Signer(TG1, "edward", SECRET)), sign(Signer(TG1, "trader", PRIVATE))]
-    answers = {
-        refuse(_refused(run, r, guard), "0" * 32, scheme="http", challenge=guard.challenge).body for r in requests
-    }
+    answers = {refuse(_refused(run, r, guard), "0" * 32, challenge=guard.challenge).body for r in requests}
     assert len(answers) == 1
     assert json.loads(answers.pop())["code"] == UNAUTHORIZED
 
@@ -1119,9 +1117,7 @@ def test_s31_no_expected_mac_and_no_signed_text_leaves_the_guard(run: Run, caplo
     honest = sign(TRADER, "POST", b"/v1/orders?amount=7", nonce=b"n" * 20)
     expected = honest.headers.one(b"tg-signature") or b""
     denial = _refused(run, _resend(honest, tg_signature=b"A" * 43), guard)
-    shown = (
-        repr(refuse(denial, "0" * 32, scheme="http", challenge=guard.challenge)) + repr(journal.events) + caplog.text
-    )
+    shown = repr(refuse(denial, "0" * 32, challenge=guard.challenge)) + repr(journal.events) + caplog.text
     shown += repr(denial) + denial.detail
     raw = decode_base64url(expected) or b""
     for secret in (expected.decode(), raw.hex(), "TG1-HMAC-SHA256", "amount=7", SECRET.decode()):

@@ -10,7 +10,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -30,6 +32,7 @@ pytest.importorskip("fastapi")
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SECRET = "a secret of the tests, long enough"
 CLIENT = str(EXAMPLES / "tg1_client.py")
+MINE = {"account": "acme", "orders": []}  # what the holder of the key demo and ann with her password see
 
 
 @pytest.fixture
@@ -123,6 +126,30 @@ def test_a_venue_goes_on_keeping_its_keys_in_its_own_table(
         assert set(answers) <= {"200", "401 unauthorized"}
 
 
+def test_an_application_on_its_way_to_signatures_takes_both(example: Any) -> None:
+    port = find_port()
+    process = start("rollout_app.py", PORT=str(port), API_SECRET=SECRET)
+    try:
+        assert process.stdout is not None
+        by_password = process.stdout.readline()
+        pair = re.search(r"curl -u (\S+) ", by_password)
+        assert pair is not None
+        old = b"GET %s HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic " + b64encode(pair[1].encode()) + b"\r\n\r\n"
+        while process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.1)
+        _, answer = ask(example, port)
+        assert json.loads(answer.body) == json.loads(tell(example, port, old % b"/orders").body) == MINE
+        assert tell(example, port, old % b"/balances").brief == "401 unauthorized"  # it has moved
+        assert tell(example, port, b"GET /orders HTTP/1.1\r\nhost: localhost\r\n\r\n").brief == "401 server"
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
 def test_a_venues_table_that_does_not_answer_is_an_outage_and_not_an_unknown_key(example: Any) -> None:
     venue_keys = example("venue_keys")
     assert drive(venue_keys.keys.find("demo")).principal.account == "customer 7"
@@ -179,6 +206,59 @@ def test_the_client_names_a_server_that_is_not_there() -> None:
     assert ended.returncode == 2
     assert "refused" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def serve_once(*answers: bytes, close: bool = True) -> tuple[threading.Thread, int]:
+    """Listen on a free port for one connection, and give its requests these answers, byte for byte."""
+    sock = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with sock, sock.accept()[0] as connection:
+            for answer in answers:
+                connection.recv(65_536)
+                connection.sendall(answer)
+            if not close:
+                connection.recv(1)  # until the client goes
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread, sock.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("head", "close", "body"),
+    [
+        ("200 OK", True, "all of it, until the server closes"),
+        ("200 OK\r\nContent-Length: 3", False, "all"),
+        ("200 OK\r\nContent-Length: 0", False, ""),
+        ("204 No Content", False, ""),
+        ("304 Not Modified", False, ""),
+        ("200 OK\r\nTransfer-Encoding: chunked", False, "3;x=y\r\nall\r\n1\r\n!\r\n0\r\nA: trailer\r\n\r\n"),
+    ],
+)
+def test_the_client_reads_an_answer_to_its_end(example: Any, head: str, close: bool, body: str) -> None:
+    thread, port = serve_once(f"HTTP/1.1 {head}\r\n\r\n{body}".encode(), close=close)
+    answer = tell(example, port, b"GET / HTTP/1.1\r\n\r\n")
+    thread.join(20)
+    assert answer.body == (b"all!" if "chunked" in head else body.encode())
+    assert answer.status == int(head[:3])
+
+
+@pytest.mark.parametrize("chunks", ["", "5\r\nhal", "x\r\n", "2\r\nhi\r\n"])
+def test_an_answer_that_breaks_off_between_its_chunks_is_none(example: Any, chunks: str) -> None:
+    head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    thread, port = serve_once((head + chunks).encode())
+    assert tell(example, port, b"GET / HTTP/1.1\r\n\r\n").brief == "no answer"
+    thread.join(20)
+
+
+def test_the_client_finds_the_next_answer_behind_the_one_before(example: Any) -> None:
+    chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+    thread, port = serve_once(chunks, b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 404 Not Found\r\n\r\nno")
+    with example("tg1_client").Wire(port) as wire:
+        answers = [wire.ask(b"GET / HTTP/1.1\r\n\r\n") for _ in range(3)]
+    thread.join(20)
+    assert [(answer.status, answer.body) for answer in answers] == [(200, b"hi"), (204, b""), (404, b"no")]
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Mount, Route
 from support import NOW, make_guard
 
-from tradeguard.adapters import aiohttp as aiohttp_adapter
+from tradeguard.adapters.aiohttp import aiohttp_middleware
+from tradeguard.adapters.aiohttp.request import meet_peer, read_request
+from tradeguard.adapters.aiohttp.route import find_template, list_templates
+from tradeguard.adapters.template import compare as hold
+from tradeguard.core.decision import Grant
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.policy import Operations, Policy
 
@@ -112,13 +116,23 @@ def add_rows(app: web.Application, rows: Iterable[str], *, below: int) -> web.Ap
     return app
 
 
+def judge_route(http: web.Request, operations: Operations) -> str:
+    """What frame, map and the comparison with aiohttp's own route say."""
+    asked = read_request(GUARD, http, "id", meet_peer(GUARD, http), NOW)
+    verdict, template = judge(asked, operations), find_template(http)
+    operation = operations.match(asked.method, asked.path)
+    if operation is None or verdict == REFUSED or template is None:
+        return verdict
+    grant = Grant("id", None, lambda: None, operation=operation)
+    return verdict if hold(grant, template, list_templates(http)) is None else REFUSED
+
+
 def aiohttp_app(rows: Rows, mount: str | None, verdicts: list[str]) -> web.Application:
     operations = Operations(rows)
 
     @web.middleware
     async def probe(request: web.Request, handler: Handler) -> web.StreamResponse:
-        asked = aiohttp_adapter._request(GUARD, request, "id", aiohttp_adapter._meet(GUARD, request), NOW)
-        verdicts.append(judge(asked, operations))
+        verdicts.append(judge_route(request, operations))
         return await handler(request)
 
     app = web.Application(middlewares=[probe])
@@ -218,9 +232,7 @@ def test_starlette_agrees_on_a_single_target(name: str) -> None:
 def test_aiohttp_refuses_a_row_that_it_cannot_route(name: str) -> None:
     rows, _, _ = SINGLE[name]
     with pytest.raises(ConfigError, match="aiohttp cannot route it"):
-        aiohttp_adapter.aiohttp_middleware(
-            make_guard(operations=Operations(rows), policy=Policy(scopes=[WEAK, STRONG]), runtime=None)
-        )
+        aiohttp_middleware(make_guard(operations=Operations(rows), policy=Policy(scopes=[WEAK, STRONG]), runtime=None))
 
 
 @pytest.mark.parametrize("name", ["brace", "head", "empty rest"])

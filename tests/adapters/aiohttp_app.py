@@ -5,8 +5,8 @@ import asyncio
 from adapters.hosts import report
 from aiohttp import BodyPartReader, web
 
-from tradeguard import Guard, aiohttp_middleware
-from tradeguard.adapters.aiohttp import GRANT
+from tradeguard import Guard
+from tradeguard.adapters.aiohttp import GRANT, Tradeguard
 
 
 async def handle(request: web.Request) -> web.StreamResponse:
@@ -35,7 +35,8 @@ async def multipart(request: web.Request) -> web.Response:
 
 def make_app(guard: Guard) -> web.Application:
     """The guarded application."""
-    app = web.Application(middlewares=[aiohttp_middleware(guard)])
+    app = web.Application()
+    Tradeguard(guard).init_app(app)
     app.router.add_post("/v1/twice", multipart)
     app.router.add_route("*", "/{tail:.*}", handle)
     return app

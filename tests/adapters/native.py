@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from support import TRADER, make_checks
 
-from tradeguard import Guard, Memory, MemoryJournal, Operations
+from tradeguard import Guard, Memory, MemoryJournal, Operations, Policy
+from tradeguard.core.ports import Journal
 from tradeguard.signing.signer import Outgoing, Signer
 
 ROWS: Mapping[str, Any] = {
@@ -30,13 +31,14 @@ ROWS: Mapping[str, Any] = {
 BROKEN = 'import tradeguard as tg\n\ndef broken():\n    raise tg.ConfigError("the map is wrong; mend it")\n'
 
 
-def make_guard(rows: Mapping[str, Any] = ROWS, journal: MemoryJournal | None = None) -> Guard:
+def make_guard(rows: Mapping[str, Any] = ROWS, journal: Journal | None = None, policy: Policy | None = None) -> Guard:
     """A guard on the real clock, without a barrier."""
     return Guard(
         make_checks(),
         operations=Operations(rows),
         state=Memory(since=1),
         journal=MemoryJournal() if journal is None else journal,
+        policy=policy,
     )
 
 
@@ -56,11 +58,15 @@ def fields_of(request: Outgoing) -> dict[str, str]:
 
 
 class Reply(NamedTuple):
-    """An answer; its fields in lower case."""
+    """An answer; its fields in lower case, by name, and all as they came."""
 
     status: int
     fields: Mapping[str, str]
     body: bytes
+    raw: Sequence[tuple[str, str]] = ()
+
+    def all(self, name: str) -> list[str]:
+        return [value for field, value in self.raw if field == name]
 
     @property
     def json(self) -> Any:
@@ -71,12 +77,12 @@ class Reply(NamedTuple):
         return str(self.json["code"])
 
 
-def call(app: Any, request: Outgoing, *, live: bool = True, root_path: str = "") -> Reply:
+def call(app: Any, request: Outgoing, *, live: bool = True, root_path: str = "", scheme: str = "http") -> Reply:
     """Send one request to an ASGI application, within a lifespan if it is to live."""
-    return asyncio.run(_call(app, request, live=live, root_path=root_path))
+    return asyncio.run(_call(app, request, live=live, root_path=root_path, scheme=scheme))
 
 
-async def _call(app: Any, request: Outgoing, *, live: bool, root_path: str) -> Reply:
+async def _call(app: Any, request: Outgoing, *, live: bool, root_path: str, scheme: str) -> Reply:
     started, stop, sent = asyncio.Event(), asyncio.Event(), list[Any]()
     running = asyncio.create_task(_live(app, started, stop)) if live else None
     if running is not None:
@@ -87,7 +93,7 @@ async def _call(app: Any, request: Outgoing, *, live: bool, root_path: str) -> R
             await running
     path, _, query = request.target.partition(b"?")
     scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": request.method, "scheme": "http",
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": request.method, "scheme": scheme,
         "path": path.decode(), "raw_path": path, "query_string": query, "root_path": root_path,
         "headers": [(name.lower().encode(), value.encode()) for name, value in fields_of(request).items()],
         "client": ("127.0.0.1", 50_000), "server": ("127.0.0.1", 80), "state": {}, "extensions": {},
@@ -107,8 +113,8 @@ async def _call(app: Any, request: Outgoing, *, live: bool, root_path: str) -> R
     stop.set()
     if running is not None:
         await running
-    fields = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
-    return Reply(sent[0]["status"], fields, b"".join(message.get("body", b"") for message in sent[1:]))
+    raw = [(name.decode().lower(), value.decode()) for name, value in sent[0]["headers"]]
+    return Reply(sent[0]["status"], dict(raw), b"".join(message.get("body", b"") for message in sent[1:]), raw)
 
 
 async def _live(app: Any, started: asyncio.Event, stop: asyncio.Event) -> None:

@@ -10,8 +10,8 @@ from aiohttp import ClientSession, FormData, web
 from aiohttp.test_utils import TestClient, TestServer
 from support import TRADER, make_guard
 
-from tradeguard import MemoryJournal, Signer, aiohttp_middleware
-from tradeguard.adapters.aiohttp import GRANT
+from tradeguard import MemoryJournal, Signer
+from tradeguard.adapters.aiohttp import GRANT, Tradeguard
 from tradeguard.core.runtime import Loop
 from tradeguard.signing.signer import Outgoing
 
@@ -25,7 +25,8 @@ def ask(
 
     async def main() -> tuple[int, dict[str, str], bytes]:
         guard = make_guard(runtime=Loop(), journal=journal)
-        app = web.Application(middlewares=[aiohttp_middleware(guard)], client_max_size=size)
+        app = web.Application(client_max_size=size)
+        Tradeguard(guard).init_app(app)
         app.router.add_post("/v1/orders", handler)
         async with TestClient(TestServer(app)) as client:
             host = f"{client.host}:{client.port}"

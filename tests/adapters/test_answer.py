@@ -10,8 +10,8 @@ from tradeguard.core.decision import Denial
 ID = "0" * 31 + "1"
 
 
-def rendered(denial: Denial, scheme: str = "http") -> tuple[dict[bytes, bytes], dict[str, object]]:
-    answer = refuse(denial, ID, scheme=scheme, challenge="TG1")
+def rendered(denial: Denial) -> tuple[dict[bytes, bytes], dict[str, object]]:
+    answer = refuse(denial, ID, challenge="TG1")
     fields = dict(answer.fields)
     assert len(fields) == len(answer.fields)
     assert fields[b"content-length"] == b"%d" % len(answer.body)
@@ -43,11 +43,6 @@ def test_a_refusal_says_what_when_and_whether_it_was_executed() -> None:
 def test_only_a_401_carries_a_challenge() -> None:
     assert rendered(Denial("signature.wrong"))[0][b"www-authenticate"] == b"TG1"
     assert b"www-authenticate" not in rendered(Denial("scope.missing"))[0]
-
-
-def test_only_over_tls_there_is_hsts() -> None:
-    assert rendered(Denial("scope.missing"), "https")[0][b"strict-transport-security"] == b"max-age=63072000"
-    assert b"strict-transport-security" not in rendered(Denial("scope.missing"))[0]
 
 
 @pytest.mark.parametrize("status", [400, 418, 499, 520, 599])

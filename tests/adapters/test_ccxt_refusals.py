@@ -123,7 +123,7 @@ class Venue:
         decision = await self.guard.admit(request)
         shape = shape_of(request, "binance")
         if isinstance(decision, Denial):
-            return refuse(decision, request.id, scheme="http", challenge=self.guard.challenge, shape=shape)
+            return refuse(decision, request.id, challenge=self.guard.challenge, shape=shape)
         assert request.operation is not None
         if request.operation.answer:
             return answer_of(request.operation.answer, request, decision, arrived, shape)
@@ -286,7 +286,7 @@ def test_an_operation_that_there_is_not_is_a_bad_request(desk: Desk) -> None:
 )  # fmt: skip
 def test_ccxt_reads_the_answer_alike_at_any_address(code: str) -> None:
     """It knows more codes where the host is api.binance.com; none of ours depends on that."""
-    answer = refuse(Denial(code), "0" * 32, scheme="https", challenge="", shape=BINANCE)
+    answer = refuse(Denial(code), "0" * 32, challenge="", shape=BINANCE)
     kinds: set[type] = set()
     for place in ("https://api.binance.com", "https://api.example", "http://127.0.0.1:8080"):
         for before in (False, True):
@@ -305,7 +305,7 @@ def _hand(client: Any, url: str, status: int, text: str) -> None:
 
 def test_without_the_words_of_the_venue_ccxt_crashes_or_tries_again() -> None:
     """Why there is a third column: problem+json is no ccxt error at all, or the wrong one."""
-    answer = refuse(Denial("scope.missing"), "0" * 32, scheme="https", challenge="")
+    answer = refuse(Denial("scope.missing"), "0" * 32, challenge="")
     text = answer.body.decode()
     with pytest.raises(ValueError, match="invalid literal"):
         ccxt.binance().handle_errors(answer.status, "", "https://x/", "POST", {}, text, json.loads(text), {}, "")

@@ -403,8 +403,8 @@ def test_every_refusal_before_the_proof_has_one_face(make: Callable[[], Request]
     guard = _guard()
     decision = run(guard.admit(make()))
     assert isinstance(decision, Denial)
-    answer: Answer = refuse(decision, "0" * 32, scheme="https", challenge=guard.challenge)
-    reference = refuse(Denial("signature.unknown"), "0" * 32, scheme="https", challenge=guard.challenge)
+    answer: Answer = refuse(decision, "0" * 32, challenge=guard.challenge)
+    reference = refuse(Denial("signature.unknown"), "0" * 32, challenge=guard.challenge)
     assert answer == reference
     assert answer.status == 401
     assert (b"www-authenticate", b'TG1 realm="api", Binance realm="api"') in answer.fields

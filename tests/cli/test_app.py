@@ -234,7 +234,7 @@ def test_bash_completes_commands_and_their_options(shell: Shell) -> None:
         return shell.call(env=shell.environ | environ)[1].split()
 
     assert complete("tradeguard ke") == ["plain,keys"]
-    assert complete("tradeguard keys re") == ["plain,resume", "plain,revoke"]
+    assert complete("tradeguard keys re") == ["plain,resume", "plain,revoke", "plain,reseal"]
     assert "plain,--overlap" in complete("tradeguard keys rotate --ov")
 
 

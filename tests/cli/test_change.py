@@ -17,7 +17,7 @@ from cli.venue import DAY, Venue, now
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tradeguard.keys.possession import possession_text
-from tradeguard.keys.text import parse_duration
+from tradeguard.keys.text import parse_duration, show_time
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 RAW = PRIVATE.public_key().public_bytes_raw()
@@ -99,6 +99,40 @@ def test_suspend_resume_revoke(venue: Venue) -> None:
     assert venue.run("keys", "revoke", id, "--yes", "--compromised").stdout.startswith(f"{id} of acme is compromised")
 
 
+def test_a_key_gets_an_end_and_then_an_earlier_one_and_never_a_later_one(venue: Venue) -> None:
+    id, _ = venue.issue()
+    far, near = now() + 30 * DAY, now() + 10 * DAY
+    result = venue.run("keys", "expire", id, "--at", show_time(far), "--actor", "olga", "--reason", "she leaves")
+    assert result.stdout == f"{id} of acme ends {show_time(far)}.\n"
+    made = venue.ask("keys", "expire", id, "--at", "10d")
+    assert abs(made["expires"] - near) < DAY
+    assert (made["now"], made["version"]) == ("active", 3)
+    assert "brought forward, never put off: rotate it" in venue.refuse("keys", "expire", id, "--at", "11d")
+    assert venue.find(id).expires == made["expires"]
+    first = venue.events()[1]
+    assert (first["code"], first["actor"]) == ("keys.shortened", "olga")
+    assert first["detail"] == f"until {show_time(far)}; she leaves"
+
+
+def test_a_key_ends_ahead_of_now_and_behind_its_beginning(venue: Venue) -> None:
+    id, _ = venue.issue("--not-before", "20d")
+    assert "to end it now, revoke it" in venue.refuse("keys", "expire", id, "--at", "2020-01-31")
+    assert "before it begins" in venue.refuse("keys", "expire", id, "--at", "10d")
+    assert "no time" in venue.refuse("keys", "expire", id, "--at", "soon", code=2)
+    assert "--at" in venue.refuse("keys", "expire", id, code=2)
+    assert venue.find(id).version == 1
+
+
+def test_a_dry_run_of_an_end_says_what_would_be(venue: Venue) -> None:
+    id, _ = venue.issue()
+    result = venue.run("keys", "expire", id, "--at", "2099-01-31", "--dry-run")
+    assert result.stdout == f"{id} of acme would end 2099-01-31T00:00:00Z. Nothing was changed.\n"
+    assert venue.ask("keys", "expire", id, "--at", "2099-01-31", "--dry-run")["dry_run"] is True
+    assert venue.find(id).version == 1
+    venue.ask("keys", "revoke", id, "--yes")
+    assert "is revoked, which is its end already" in venue.refuse("keys", "expire", id, "--at", "1d", "--dry-run")
+
+
 @pytest.mark.parametrize("verb", ["resume", "rotate", "suspend", "revoke"])
 def test_a_verb_in_the_wrong_state_is_refused_and_changes_nothing(venue: Venue, verb: str) -> None:
     id, _ = venue.issue()
@@ -108,10 +142,10 @@ def test_a_verb_in_the_wrong_state_is_refused_and_changes_nothing(venue: Venue, 
     assert venue.find(id).version == 2
 
 
-@pytest.mark.parametrize("verb", ["resume", "rotate", "suspend", "revoke", "show", "activate"])
+@pytest.mark.parametrize("verb", ["resume", "rotate", "suspend", "revoke", "show", "activate", "expire"])
 def test_an_unknown_key_is_refused_with_where_to_look(venue: Venue, verb: str) -> None:
     (venue.folder / "proof").write_bytes(b64encode(bytes(64)))
-    more = {"revoke": ["--yes"], "activate": ["--proof", "proof"]}.get(verb, [])
+    more = {"revoke": ["--yes"], "activate": ["--proof", "proof"], "expire": ["--at", "1d"]}.get(verb, [])
     assert "tradeguard keys list" in venue.refuse("keys", verb, "tg_live_hmac_nobody", *more)
 
 

@@ -5,9 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
+from adapters.native import call, make_guard, sign
 from cli.venue import Venue
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from tradeguard import Journal
+from tradeguard.adapters.starlette import Tradeguard
+from tradeguard.core.decision import CATALOGUE
 from tradeguard.core.event import Event
 
 AT = 1_795_000_000_000_000_000
@@ -57,6 +64,22 @@ def test_refusals_of_every_file_are_known_and_own_ones_are_shown_as_they_are(ven
     [found] = venue.ask("why", ID)["events"]
     assert ("cure" in found) is not code.startswith("elsewhere")
     assert code in venue.run("why", ID).stdout
+
+
+def test_a_request_that_the_router_took_elsewhere_is_told_with_row_route_and_cure(venue: Venue) -> None:
+    async def trades(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("everybody's trades")
+
+    app, journal = Starlette(routes=[Route("/v1/trades/all", trades)]), Journal(venue.data / "audit.jsonl")
+    Tradeguard(make_guard({"GET /v1/trades/{id}": "orders:read"}, journal)).init_app(app)
+    reply = call(app, sign("GET", "/v1/trades/all"), live=False)
+    journal.close()
+    [found] = venue.ask("why", reply.fields["x-request-id"])["events"]
+    assert (found["kind"], found["status"], found["code"]) == ("outcome", 503, "template.mismatch")
+    assert found["operation"] == "GET /v1/trades/{id}"
+    told = venue.run("why", reply.fields["x-request-id"]).stdout
+    assert "routed to /v1/trades/all, by the map GET /v1/trades/{id}" in told
+    assert CATALOGUE["template.mismatch"].hint in told
 
 
 def test_torn_and_foreign_lines_are_skipped_and_counted(venue: Venue) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,20 @@ class Shell:
             ["bash", "-c", line], cwd=self.folder, env=self.environ, capture_output=True, text=True, check=False
         )
         return done.returncode, done.stdout, done.stderr
+
+    def watch(self, *words: str) -> bytes:
+        """Run a command in a process of its own, with a terminal for stderr; return what that shows."""
+        ours, theirs = pty.openpty()
+        process = self.start(*words, stderr=theirs)
+        os.close(theirs)
+        text = b""
+        with suppress(OSError):  # the process has ended
+            while chunk := os.read(ours, 65_536):
+                text += chunk
+        os.close(ours)
+        process.communicate(timeout=60)
+        assert process.returncode in (0, 1)
+        return text
 
     def call(self, *words: str, **more: Any) -> tuple[int, str, str]:
         """Run a command in a process of its own; return its exit code, stdout and stderr."""

@@ -153,7 +153,7 @@ def test_all_faults_come_at_once(home: Home) -> None:
         "keys.pol_seconds": "no such key; did you mean keys.poll_seconds?",
         "keys.poll_seconds": "must be a number",
         "state.backend": "must be 'sqlite' or 'memory'",
-        "signature.dialects[0]": "no dialect is called 'tg2'; there are tg1, binance; did you mean tg1?",
+        "signature.dialects[0]": "no dialect is called 'tg2'; there are tg1, binance, bearer; did you mean tg1?",
         "signature.accept[0]": "'bianance' is none of signature.dialects; did you mean binance?",
         "roles.text": "must be a list",
         "journal.sync": "must be true or false (env TRADEGUARD_JOURNAL__SYNC)",

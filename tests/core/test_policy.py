@@ -1,5 +1,6 @@
 """Policy and the operations map: every rule at the head of core/policy.py, and match() against a naive reference."""
 
+import re
 from typing import Any
 
 import pytest
@@ -191,7 +192,7 @@ def test_a_trailing_slash_is_a_path_of_its_own() -> None:
         ("/v1/orders/7", "GET /v1/orders/{id}"),
         ("/v1/orders/7/fills", "GET /v1/orders/{id}/fills"),
         ("/v1/orders/7/8", "GET /v1/orders/**"),
-        ("/v1/orders/", "GET /v1/orders/**"),
+        ("/v1/orders/", "GET /v1/orders/"),
         ("/v1/trades/7", "GET /v1/{what}/**"),
         ("/v1/trades/7/8", "GET /v1/{what}/**"),
         ("/v1/trades", "GET /v1/**"),
@@ -204,6 +205,7 @@ def test_the_stronger_row_wins_segment_by_segment(path: str, row: str) -> None:
         "GET /v1/**",
         "GET /v1/{what}/**",
         "GET /v1/orders/**",
+        "GET /v1/orders/",
         "GET /v1/orders/*",
         "GET /v1/orders/{id}",
         "GET /v1/orders/{id}/fills",
@@ -270,7 +272,7 @@ def test_rows_that_cannot_meet_or_of_which_one_is_stronger_are_no_tie(one: str, 
 
 
 def test_head_follows_get_where_it_has_no_row_of_its_own() -> None:
-    rows = {"GET /v1/a": READ, "GET /v1/{id}": READ, "HEAD /v1/own": WRITE, "GET /v1/own": READ}
+    rows = {"GET /v1/a": READ, "GET /v1/{id}": READ, "HEAD /v1/own": READ, "GET /v1/own": READ}
     assert matched(rows, "HEAD", "/v1/a") == "GET /v1/a"
     assert matched(rows, "HEAD", "/v1/7") == "GET /v1/{id}"
     assert matched(rows, "HEAD", "/v1/own") == "HEAD /v1/own"
@@ -278,10 +280,40 @@ def test_head_follows_get_where_it_has_no_row_of_its_own() -> None:
     assert matched(rows, "HEAD", "/v2") is None
 
 
-def test_a_weak_row_for_head_does_not_open_what_a_stronger_row_for_get_protects() -> None:
-    """Routers answer HEAD with the handler of the strongest GET route, so its row is what counts."""
-    rows = {"HEAD /v1/**": READ, "GET /v1/balances/{id}": "balances:read"}
-    assert matched(rows, "HEAD", "/v1/balances/7") == "GET /v1/balances/{id}"
+@pytest.mark.parametrize(
+    ("head", "get"),
+    [
+        ("HEAD /v1/**", "GET /v1/{id}"),
+        ("HEAD /v1/**", "GET /v1/balances/{id}"),
+        ("HEAD /v1/**", "GET /v1/a"),
+        ("HEAD /**", "GET /v1/**"),
+        ("HEAD /v1/*", "GET /v1/{id}"),
+        ("HEAD /v1/{id}", "GET /v1/{name}"),
+        ("HEAD /v1/a", "GET /v1/a"),
+        ("HEAD /**", "GET /**"),
+    ],
+)
+def test_a_row_for_head_that_meets_one_for_get_as_strong_or_stronger_asks_for_the_same(head: str, get: str) -> None:
+    """Starlette, Flask, Django and aiohttp answer with the handler of GET, FastAPI with that of HEAD."""
+    sentence = f"operations {re.escape(repr(head))} and {re.escape(repr(get))} .* which of them answers HEAD; drop"
+    for rows in ({head: READ, get: WRITE}, {get: WRITE, head: READ}):
+        with pytest.raises(ConfigError, match=sentence):
+            Operations(rows)
+    assert len(Operations({head: READ, get: READ}).all) == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "get"),
+    [
+        ("HEAD /v1/a", "GET /v1/{id}"),
+        ("HEAD /v1/{id}", "GET /v1/**"),
+        ("HEAD /v1/a", "GET /v1/b"),
+        ("HEAD /v1/{id}/", "GET /v1/{id}"),
+        ("HEAD /v1/**", "GET /v1"),
+    ],
+)
+def test_a_row_for_head_that_is_stronger_than_those_for_get_may_ask_for_something_else(head: str, get: str) -> None:
+    assert len(Operations({head: WRITE, get: READ}).all) == 2
 
 
 def test_get_does_not_follow_head_and_no_other_method_follows_anything() -> None:
@@ -290,7 +322,50 @@ def test_get_does_not_follow_head_and_no_other_method_follows_anything() -> None
     assert matched({"GET /v1/a": READ}, "OPTIONS", "/v1/a") is None
 
 
-# rule 5: lanes
+# rule 5: the empty rest
+
+
+def test_a_double_star_takes_an_empty_rest() -> None:
+    assert matched({"GET /v1/**": READ}, "GET", "/v1/") == "GET /v1/**"
+    assert matched({"GET /**": READ}, "GET", "/") == "GET /**"
+    assert matched({"GET /v1/**": READ}, "GET", "/v1") is None
+
+
+@pytest.mark.parametrize(
+    ("narrow", "broad", "path"),
+    [
+        ("/v1/**", "/**", "/v1/"),
+        ("/v1/{id}/**", "/v1/**", "/v1/7/"),
+        ("/v1/{id}/**", "/{version}/**", "/v1/7/"),
+        ("/v1/*/**", "/*/**", "/v1/7/"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_empty_rest_that_a_broader_row_would_take_is_refused(
+    narrow: str, broad: str, path: str, method: str
+) -> None:
+    """Django and Flask match no empty `path`, so there the broader route answers; the others answer with this one."""
+    rows = {f"GET {narrow}": READ, f"GET {broad}": WRITE}
+    for table in (rows, dict(reversed(rows.items()))):
+        assert matched(table, method, path) is None
+        assert matched(table, method, path + "a") == f"GET {narrow}"
+        assert matched({**table, f"GET {narrow.removesuffix('**')}": WRITE}, method, path) is not None
+    assert matched({f"GET {narrow}": READ, f"GET {broad}": READ}, method, path) == f"GET {narrow}"
+
+
+def test_an_empty_rest_that_no_broader_row_would_take_is_matched() -> None:
+    rows = {"GET /{x}/**": READ, "GET /*/**": WRITE, "POST /**": WRITE, "GET /v2/**": WRITE, "GET /{x}": WRITE}
+    assert matched(rows, "GET", "/a/") == "GET /{x}/**"
+    assert matched(rows, "GET", "/v2/") == "GET /v2/**"
+
+
+def test_an_empty_rest_is_refused_to_head_where_the_broader_row_is_one_for_get() -> None:
+    rows = {"HEAD /v1/**": WRITE, "GET /**": READ}
+    assert matched(rows, "HEAD", "/v1/") is None
+    assert matched(rows, "GET", "/v1/") == "GET /**"
+
+
+# rule 6: lanes
 
 
 @pytest.mark.parametrize(
@@ -314,7 +389,7 @@ def test_a_plain_lane_may_be_on_a_double_star(lane: str) -> None:
     assert Operations({"GET /v1/**": {"scopes": READ, "lane": lane}}).all[0].lane == lane
 
 
-# rule 6: the rest
+# rule 7: everything else
 
 
 @pytest.mark.parametrize(
@@ -388,7 +463,15 @@ def naive_match(rows: dict[str, str], method: str, path: str) -> str | None:
     methods = ("HEAD ", "GET ") if method == "HEAD" else (method + " ",)
     taken = {row: strength(row, path) for row in rows if row.startswith(methods)}
     found = {row: ranks for row, ranks in taken.items() if ranks is not None}
-    return max(found, key=lambda row: (found[row], row.startswith("HEAD "))) if found else None
+    best = max(found, key=lambda row: (found[row], row.startswith("HEAD "))) if found else None
+    return None if best is not None and is_doubtful(best, list(found), path) else best
+
+
+def is_doubtful(best: str, found: list[str], path: str) -> bool:
+    """Tell whether nothing is left for the ** of the best row, and a broader one takes the path, too."""
+    depth = best.count("/")
+    empty = best.endswith("**") and path.endswith("/") and path.count("/") == depth
+    return empty and any(row.endswith("**") and row.count("/") < depth for row in found)
 
 
 @settings(max_examples=200, deadline=None)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradeguard.core.errors import ConfigError
+from tradeguard.core.policy import Policy
 from tradeguard.core.principal import SCOPES, UNRESTRICTED, Restrictions, check_scopes, covers, missing_scopes
 
 
@@ -61,6 +62,16 @@ def test_the_first_unknown_scope_is_named_with_the_cure() -> None:
 def test_a_text_is_no_collection_of_scopes() -> None:
     with pytest.raises(ConfigError, match=r"key k: scopes is a collection of names, not the text 'orders:read'"):
         check_scopes("orders:read", SCOPES, "key k")
+
+
+@pytest.mark.parametrize("scopes", [5, None, [5], ["orders:read", None], b"orders:read"])
+def test_what_is_no_collection_of_names_is_no_collection_of_scopes(scopes: Any) -> None:
+    with pytest.raises(ConfigError, match=r"key k: scopes is a collection of names, not "):
+        check_scopes(scopes, SCOPES, "key k")
+    with pytest.raises(ConfigError, match=r"policy: scopes is a collection of names, not "):
+        Policy(scopes=scopes)
+    with pytest.raises(ConfigError, match=r"policy: tiers is a collection of names, not "):
+        Policy(tiers=scopes)
 
 
 @pytest.mark.parametrize(

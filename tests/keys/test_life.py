@@ -105,6 +105,31 @@ def test_an_expired_key_is_not_brought_back(verb: Verb, state: KeyState) -> None
             life.step(make(state=state, expires=expires), verb, at=NOW, actor="ops")
 
 
+@pytest.mark.parametrize("state", STATES)
+def test_an_end_changes_nothing_else_of_a_key(state: KeyState) -> None:
+    record = make(state=state, version=3, expires=NOW + 2 * DAY)
+    if state in ENDED:
+        with pytest.raises(KeyConflict, match=f"key old is {state}, which is its end already"):
+            life.shorten(record, NOW + DAY, at=NOW, actor="ops")
+        return
+    after = life.shorten(record, NOW + DAY, at=NOW, actor="ops", reason="why")
+    assert (after.state, after.expires, after.version, after.actor, after.reason) == (state, NOW + DAY, 4, "ops", "why")
+    assert powers(after) == powers(record)
+
+
+@pytest.mark.parametrize(
+    ("until", "error"),
+    [(NOW - 1, ConfigError), (NOW, ConfigError), (NOW + DAY, ConfigError), (NOW + 3 * DAY, KeyConflict)],
+)
+def test_an_end_lies_ahead_behind_the_beginning_and_before_the_old_one(until: int, error: type[Exception]) -> None:
+    record = make(not_before=NOW + DAY, expires=NOW + 3 * DAY)
+    with pytest.raises(error, match="key old"):
+        life.shorten(record, until, at=NOW, actor="ops")
+    assert life.shorten(record, NOW + 3 * DAY - 1, at=NOW, actor="ops").expires == NOW + 3 * DAY - 1
+    with pytest.raises(ConfigError, match=r"say who does this \(actor\)"):
+        life.shorten(record, NOW + 2 * DAY, at=NOW, actor="")
+
+
 @pytest.mark.parametrize("verb", ["suspend", "revoke", "expire", "compromise"])
 def test_an_expired_key_can_still_be_ended(verb: Verb) -> None:
     assert life.step(make(expires=NOW - 1), verb, at=NOW, actor="ops").version == 2

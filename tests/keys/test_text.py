@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support import NOW, SECOND
 
 from tradeguard.core.errors import ConfigError
-from tradeguard.keys.text import check_time, parse_duration, parse_time, show_time
+from tradeguard.keys.text import check_time, decode_base64, parse_duration, parse_time, show_time
 
 DAY = 86_400 * SECOND
 
@@ -119,3 +119,14 @@ def test_a_time_that_no_calendar_has_is_refused(text: str) -> None:
 @pytest.mark.parametrize("at", [10**19, 10**30, -(10**30)])
 def test_any_number_can_be_shown(at: int) -> None:
     assert show_time(at)
+
+
+@pytest.mark.parametrize("text", ["-_8=", "-_8", "+/8=", "+/8", "-/8"])
+def test_base64_is_read_in_either_alphabet_with_or_without_padding(text: str) -> None:
+    assert decode_base64(text) == b"\xfb\xff"
+
+
+@pytest.mark.parametrize("text", ["A", "A A=", "AA\n", "AA*=", "\xe9\xe9", "\u0661\u0661"])
+def test_what_is_no_base64_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode_base64(text)

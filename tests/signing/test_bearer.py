@@ -53,7 +53,7 @@ def guard(found: MemoryKeys | None = None, *, signing: bool = True, **given: Any
 def send(
     value: bytes = b"Bearer old." + TOKEN, method: str = "GET", target: bytes = b"/v1/orders", **other: Any
 ) -> Request:
-    return make_request(method, target, headers=[(b"authorization", value)], **other)
+    return make_request(method, target, headers=[(b"authorization", value)], **{"scheme": "https", **other})
 
 
 def _code(decision: Decision) -> str:
@@ -85,6 +85,7 @@ def test_its_end_is_no_news_for_strangers(run: Run) -> None:
 def test_it_is_said_at_the_start_what_it_is_good_for_and_how_long(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "tradeguard"):
         Bearer(keys(), until=UNTIL, accept="order")
+        Bearer(keys(), until=UNTIL, accept="order", announce=False)
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert "until 2026-12-18T11:06:40Z, for order, public, read" in record.getMessage()
@@ -208,10 +209,20 @@ def test_a_key_that_is_not_usable_is_a_stranger(run: Run, state: KeyState) -> No
     assert (decision.code, decision.face) == ("bearer.unusable", Denial("signature.unknown").face)
 
 
-def test_a_key_to_send_along_does_not_sign(run: Run) -> None:
+@pytest.mark.parametrize("secret", [TOKEN, MATERIAL.reveal(), MATERIAL.reveal().hex().encode()])
+def test_a_key_to_send_along_does_not_sign(run: Run, secret: bytes) -> None:
+    """Neither with the secret that its holder has, nor with what a thief of the store has."""
     found = keys(material=BearerDigest.of(TOKEN), id="both")
-    request = sign(type(TRADER)(TRADER.row, "both", TOKEN))
+    request = sign(type(TRADER)(TRADER.row, "both", secret))
     assert _code(run(guard(found).admit(request))) == "signature.mismatch"
+
+
+@pytest.mark.parametrize("dialect", [BEARER, "tg1"])
+def test_a_record_of_which_dialect_and_algorithm_do_not_fit_is_a_stranger(run: Run, dialect: str) -> None:
+    material = Hmac(TOKEN) if dialect == BEARER else MATERIAL
+    decision = run(guard(keys(dialect=dialect, material=material)).admit(send()))
+    assert (decision.code, decision.face) == ("bearer.wrong", Denial("signature.unknown").face)
+    assert decision.detail == "the key is not one to send along"
 
 
 def test_the_work_is_the_same_for_any_key_or_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,9 +242,15 @@ def test_the_work_is_the_same_for_any_key_or_none(run: Run, monkeypatch: pytest.
 
 def test_two_credentials_are_one_too_many(run: Run) -> None:
     headers = [*sign(TRADER).headers.raw, (b"authorization", b"Bearer old." + TOKEN)]
-    assert _code(run(guard().admit(make_request("GET", b"/v1/orders", headers=headers)))) == "guard.ambiguous"
+    assert (
+        _code(run(guard().admit(make_request("GET", b"/v1/orders", headers=headers, scheme="https"))))
+        == "guard.ambiguous"
+    )
     twice = [(b"authorization", b"Bearer old." + TOKEN)] * 2
-    assert _code(run(guard().admit(make_request("GET", b"/v1/orders", headers=twice)))) == "request.repeated"
+    assert (
+        _code(run(guard().admit(make_request("GET", b"/v1/orders", headers=twice, scheme="https"))))
+        == "request.repeated"
+    )
 
 
 def test_those_who_sign_are_not_held_to_the_end_date_or_the_lanes(run: Run) -> None:
@@ -242,11 +259,103 @@ def test_those_who_sign_are_not_held_to_the_end_date_or_the_lanes(run: Run) -> N
     assert _code(run(guarded.admit(request))) == "granted"
 
 
+# --- what else is tried --------------------------------------------------------------------------------------------
+
+VALUE = b"Bearer old." + TOKEN
+SWAPPED = b"tgs_live_" + b"s" * 49
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/v1/orders?authorization=Bearer%20old." + TOKEN, b"/v1/orders?access_token=old." + TOKEN,
+     b"/v1/orders?Authorization=" + TOKEN, b"/v1/orders?key=old&secret=" + TOKEN],
+)  # fmt: skip
+def test_in_the_query_it_is_none_and_it_is_not_on_record(run: Run, target: bytes) -> None:
+    journal = MemoryJournal()
+    request = make_request("GET", target, scheme="https")
+    assert _code(run(guard(journal=journal).admit(request))) == "guard.unclaimed"
+    assert TOKEN.decode() not in repr(list(journal.events))
+
+
+@pytest.mark.parametrize("place", [b"cookie", b"x-api-key", b"proxy-authorization", b"tg-key"])
+def test_in_another_field_it_is_none(run: Run, place: bytes) -> None:
+    request = make_request("GET", b"/v1/orders", headers=[(place, b"old." + TOKEN)], scheme="https")
+    assert _code(run(guard().admit(request))) in {"guard.unclaimed", "verifier.field"}
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("bearer.wrong", b"Bearer old." + TOKEN.swapcase()),
+        ("bearer.wrong", b"Bearer OLD." + TOKEN),
+        ("granted", b"BEARER old." + TOKEN),  # the scheme has no case (RFC 9110, 11.1)
+        ("granted", b"Bearer   old." + TOKEN),
+        ("bearer.field", b"Bearer old. " + TOKEN),
+        ("bearer.field", b"Bearer old ." + TOKEN),
+        ("bearer.field", VALUE + b", Bearer old." + TOKEN),
+        ("bearer.field", VALUE + b","),
+        ("guard.unclaimed", b"Bearer\told." + TOKEN),
+        ("guard.unclaimed", b"Bearerold." + TOKEN),
+        ("guard.unclaimed", b"old." + TOKEN),
+        ("bearer.field", VALUE + b"\t"),
+        ("frame.field", VALUE + b"\x00"),
+        ("frame.field", VALUE + b"\r\nx: y"),
+        ("bearer.field", VALUE + b"\x7f"),
+        ("bearer.wrong", VALUE + b"A"),
+        ("bearer.wrong", VALUE[:-1]),
+        ("bearer.wrong", VALUE[:-1] + b"."),
+    ],
+)
+def test_no_other_spelling_of_a_secret_passes(run: Run, code: str, value: bytes) -> None:
+    assert _code(run(guard().admit(send(value)))) == code
+
+
+def test_a_secret_in_the_place_of_the_id_is_not_on_record_and_not_looked_up(run: Run) -> None:
+    journal = MemoryJournal()
+    guarded = guard(keys(id="old"), journal=journal, header="X-Secret", key="X-Id")
+    fields = [(b"x-id", SWAPPED), (b"x-secret", TOKEN)]
+    assert _code(run(guarded.admit(_headers(*fields)))) == "bearer.field"
+    assert SWAPPED.decode() not in repr(list(journal.events))
+
+
+@pytest.mark.parametrize("value", [VALUE, b"Bearer nobody." + TOKEN, b"Bearer old." + b"w" * 24])
+def test_over_plain_http_nobody_is_proved_and_all_hear_the_same(run: Run, value: bytes) -> None:
+    journal = MemoryJournal()
+    decision = run(guard(journal=journal).admit(send(value, scheme="http")))
+    assert (decision.code, decision.status, dict(decision.members)) == ("bearer.plain", 403, {})
+    assert TOKEN.decode() not in repr(list(journal.events))
+
+
+@pytest.mark.parametrize("value", [VALUE + b"A", b"Bearer nobody." + TOKEN, b"Bearer ", b"bearer a b", b"Bearer old."])
+def test_a_broken_one_never_falls_back_to_the_old_way(run: Run, value: bytes) -> None:
+    """Also where it is the old way's own token, in the same field: name another field for ours then."""
+    rows = Operations({"GET /v1/orders": {"scopes": "orders:read", "coexist": "2099-12-31"}})
+    decision = run(guard(operations=rows).admit(send(value)))
+    assert isinstance(decision, Denial)
+    assert decision.face == Denial("signature.unknown").face
+    old_way = run(guard(operations=rows, header="x-api-key").admit(send(value)))
+    assert isinstance(old_way, Grant)
+    assert old_way.coexists
+
+
+def test_what_is_signed_may_come_over_plain_http(run: Run) -> None:
+    assert _code(run(guard().admit(sign(TRADER)))) == "granted"
+
+
+def test_the_secret_is_in_no_line_of_the_log(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for value in (VALUE, VALUE + b"A", b"Bearer " + TOKEN):
+        for scheme in ("http", "https"):
+            run(guard(until=NOW + SECOND).admit(send(value, scheme=scheme)))
+    assert caplog.records
+    assert TOKEN.decode() not in caplog.text
+
+
 # --- where the secret stands ---------------------------------------------------------------------------------------
 
 
 def _headers(*fields: tuple[bytes, bytes]) -> Request:
-    return make_request("GET", b"/v1/orders", headers=fields)
+    return make_request("GET", b"/v1/orders", headers=fields, scheme="https")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +389,7 @@ def test_a_secret_that_is_sent_alone_finds_its_key_by_its_digest(run: Run) -> No
 def test_a_bare_key_id_on_a_public_operation_is_ignored_and_a_wrong_secret_is_not(run: Run) -> None:
     guarded = guard(header="X-Secret", key="X-Id")
     bare = make_request(headers=[(b"x-id", b"old")])
-    wrong = make_request(headers=[(b"x-id", b"old"), (b"x-secret", b"w" * 24)])
+    wrong = make_request(headers=[(b"x-id", b"old"), (b"x-secret", b"w" * 24)], scheme="https")
     assert _code(run(guarded.admit(bare))) == "granted"
     assert _code(run(guarded.admit(wrong))) == "bearer.wrong"
 

@@ -24,7 +24,7 @@ ID = "0" * 31 + "1"
 
 
 def told(denial: Denial) -> tuple[int, dict[bytes, bytes], dict[str, Any]]:
-    answer = refuse(denial, ID, scheme="http", challenge="TG1", shape=BINANCE)
+    answer = refuse(denial, ID, challenge="TG1", shape=BINANCE)
     fields = dict(answer.fields)
     assert fields[b"content-length"] == b"%d" % len(answer.body)
     return answer.status, fields, json.loads(answer.body)
@@ -87,8 +87,8 @@ def test_what_helps_a_proved_client_stands_beside_the_words_of_the_venue() -> No
 
 
 def test_a_row_without_words_of_its_own_answers_with_problem_json() -> None:
-    plain = refuse(Denial("scope.missing"), ID, scheme="http", challenge="")
-    assert refuse(Denial("scope.missing"), ID, scheme="http", challenge="", shape=TG1) == plain
+    plain = refuse(Denial("scope.missing"), ID, challenge="")
+    assert refuse(Denial("scope.missing"), ID, challenge="", shape=TG1) == plain
     assert dict(plain.fields)[b"content-type"] == b"application/problem+json"
 
 
@@ -101,7 +101,7 @@ def test_all_that_is_unproven_is_one_and_the_same_answer_but_for_the_id(shape: A
     assert len(unproven) > 10
     denials = [Denial(code, detail="who") for code in unproven]
     veiled = [Denial(code, members={"who": "x"}, retry_after=1).veil() for code in ("scope.missing", "guard.unsure")]
-    answers = {_plain(refuse(d, ID, scheme="http", challenge="c", shape=shape)) for d in (*denials, *veiled)}
+    answers = {_plain(refuse(d, ID, challenge="c", shape=shape)) for d in (*denials, *veiled)}
     assert len(answers) == 1
 
 
@@ -131,7 +131,7 @@ def test_a_guarded_venue_tells_strangers_of_a_dialect_the_same_whatever_is_wrong
         assert isinstance(denial, Denial)
         codes.add(denial.code)
         shape = shape_of(request, "binance")
-        answers.add(_plain(refuse(denial, ID, scheme="http", challenge=guard.challenge, shape=shape)))
+        answers.add(_plain(refuse(denial, ID, challenge=guard.challenge, shape=shape)))
     assert len(codes) >= 5
     assert len(answers) == 1
 
@@ -191,9 +191,9 @@ def test_a_row_of_ones_own_is_answered_in_its_own_words(run: Run) -> None:
     row = replace(BINANCE, name="kraken", refuse=ours)
     request = make_request(headers=[(b"x-mbx-apikey", b"a")])
     shape = shape_of(request, "", {"kraken": row})
-    answer = refuse(Denial("signature.wrong"), ID, scheme="http", challenge="c", shape=shape)
+    answer = refuse(Denial("signature.wrong"), ID, challenge="c", shape=shape)
     assert (answer.status, json.loads(answer.body)) == (200, {"error": ["EAPI:Invalid key"], "request_id": ID})
-    assert refuse(Denial("scope.missing"), ID, scheme="http", challenge="c", shape=shape).status == 403
+    assert refuse(Denial("scope.missing"), ID, challenge="c", shape=shape).status == 403
 
 
 def test_a_refusal_that_says_nothing_to_strangers_is_refused() -> None:
@@ -209,5 +209,5 @@ def test_nothing_of_a_default_that_is_no_row_is_guessed() -> None:
 def test_a_form_of_the_dialect_is_answered_in_its_shape(run: Run) -> None:
     request = sign(BINA, "POST", b"/v1/orders", body=b"symbol=A", content_type=FORM, at=NOW - 9 * SECOND)
     denial = run(make_guard().admit(request))
-    body = json.loads(refuse(denial, ID, scheme="http", challenge="", shape=shape_of(request)).body)
+    body = json.loads(refuse(denial, ID, challenge="", shape=shape_of(request)).body)
     assert (body["code"], body["offset_ms"]) == (-1021, -9_000)

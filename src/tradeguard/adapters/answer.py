@@ -21,7 +21,6 @@ UNCONFIGURED: Final = register(
     text="The service is not configured.",
     hint="The guard could not be built; the log of the start has the reason. Nothing passes until it can.",
 )
-HSTS: Final = (b"strict-transport-security", b"max-age=63072000")
 _PROBLEM: Final = "application/problem+json"
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -39,12 +38,9 @@ def phrase(status: int) -> str:
     return responses.get(status, "Refused")
 
 
-def response_fields(request_id: str, scheme: str) -> list[tuple[bytes, bytes]]:
-    """Return the fields that every response carries: our request id, and HSTS over TLS."""
-    fields = [(b"x-request-id", request_id.encode())]
-    if scheme == "https":
-        fields.append(HSTS)
-    return fields
+def id_field(request_id: str) -> tuple[bytes, bytes]:
+    """Return the field that every response carries: our request id."""
+    return b"x-request-id", request_id.encode()
 
 
 def shape_of(request: Request | None, default: str = "", rows: Mapping[str, Row] = ROWS) -> Row | None:
@@ -66,20 +62,18 @@ def shape_of(request: Request | None, default: str = "", rows: Mapping[str, Row]
     return rows.get(default)
 
 
-def refuse(denial: Denial, request_id: str, *, scheme: str, challenge: str, shape: Row | None = None) -> Answer:
-    """Render a refusal.
+def refuse(denial: Denial, request_id: str, *, challenge: str, shape: Row | None = None) -> Answer:
+    """Render a refusal, without what the policy adds to every answer over TLS and for pages (`Edge`).
 
     Args:
         denial: what was decided.
         request_id: ours.
-        scheme: "http" or "https".
         challenge: for WWW-Authenticate on a 401 (RFC 9110, 11.6.1).
         shape: the dialect whose clients are to understand it; see `shape_of`.
     """
     status, fields, body = _render(denial.face, challenge, shape.refuse if shape is not None else None)
     body += request_id.encode() + (b'",' + _encode(dict(denial.members)).encode()[1:] if denial.members else b'"}')
-    own = (b"content-length", b"%d" % len(body)), *response_fields(request_id, scheme)
-    return Answer(status, [*fields, *own], body)
+    return Answer(status, [*fields, (b"content-length", b"%d" % len(body)), id_field(request_id)], body)
 
 
 @lru_cache(512)

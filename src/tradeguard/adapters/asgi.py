@@ -6,19 +6,20 @@ uvicorn with httptools also drops a fragment, and scheme and host of an absolute
 refused.
 
 A mounted application gets no lifespan of its own: there a wrong configuration is a 503 for every request, and the host
-should call `guard.journal.flush()` at its end.
+should call `guard.close()` at its end.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any
 
 from tradeguard.adapters.answer import UNCONFIGURED, Answer, refuse
 from tradeguard.adapters.edge import Edge, meet, peer_of, preflight, ready, refusal
 from tradeguard.adapters.given import Config, open_guard
+from tradeguard.adapters.passage import PASSAGE, Passage
 from tradeguard.core.body import SHORT
 from tradeguard.core.cors import Fields
-from tradeguard.core.decision import Denial, Grant, Refused
+from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.frame import quote_path
 from tradeguard.core.guard import Guard
 from tradeguard.core.proxy import peer_named
@@ -31,7 +32,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_JUDGED: Final = "tradeguard.judged"  # by which guard, and which request
 _log = logging.getLogger("tradeguard")
 
 
@@ -62,9 +62,9 @@ class ASGI:
             guard = self._guard or self._build()
             if guard is None:
                 edge = Edge(Headers(()), Peer(), "", [], speaks=False)
-                answer = refuse(Denial(UNCONFIGURED), request_id(), scheme="", challenge="")
+                answer = refuse(Denial(UNCONFIGURED), request_id(), challenge="")
                 await _refuse(send, answer, scope, edge, close=True)
-            elif _is_judged(guard, scope):
+            elif _has_passed(guard, scope):
                 await self.app(scope, receive, send)
             else:
                 await self._serve(guard, scope, receive, send)
@@ -80,29 +80,27 @@ class ASGI:
         arrived, id, edge = guard.runtime.now(), request_id(), _meet(guard, scope)
         denial = guard.door(edge.peer, arrived)
         if denial is not None:
-            await _refuse(send, refusal(guard, denial, id, edge), scope, edge, close=True)
+            await _refuse(send, refusal(guard, denial, id), scope, edge, close=True)
             return
         asked = preflight(guard, scope["method"], edge, id)
         if asked is not None:
-            await _answer(send, asked, asked.fields)
+            await send_answer(send, asked)
             return
         request = _request(guard, scope, receive, id, edge, arrived)
         decision = await guard.admit(request)
         if isinstance(decision, Denial):
-            answer = refusal(guard, decision, id, edge, request)
-            await _refuse(send, answer, scope, edge, close=request.unread)
+            await _refuse(send, refusal(guard, decision, id, request), scope, edge, close=request.unread)
             return
         own = ready(guard, request, decision)
         if own is not None:
-            await _answer(send, own, edge.dress_answer(own))
-        else:
-            await self._hand_on(guard, request, decision, edge, scope, receive, send)
+            await send_answer(send, own, edge.dress_answer(own))
+            return
+        passage = Passage(guard, request, decision)
+        scope["tradeguard"], scope[PASSAGE] = decision, passage
+        await self._hand_on(passage, edge, scope, receive, send)
 
-    async def _hand_on(  # noqa: PLR0917 - all that one request is
-        self, guard: Guard, request: Request, grant: Grant, edge: Edge, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        scope["tradeguard"], scope[_JUDGED] = grant, (guard, request.method, request.target)
-        body, sent, status = await request.body(), False, 0
+    async def _hand_on(self, passage: Passage, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+        body, sent, status = await passage.request.body(), False, 0
 
         async def replay() -> Message:
             nonlocal sent
@@ -115,15 +113,15 @@ class ASGI:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": edge.dress(message.get("headers", ()), request.id)}
+                message = {**message, "headers": edge.dress(message.get("headers", ()), passage.request.id)}
             await send(message)
 
         try:
             await self.app(scope, replay, respond)
         except BaseException as error:
-            guard.finish(request, status, type(error).__name__)
+            passage.finish(status, type(error).__name__)
             raise
-        guard.finish(request, status)
+        passage.finish(status)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._build() is None:
@@ -151,12 +149,22 @@ class ASGI:
         return self._guard
 
 
-def _is_judged(guard: Guard, scope: Scope) -> bool:
-    """Tell whether the same guard stands further out and has granted this very request: a nonce serves once."""
-    judged = scope.get(_JUDGED)
-    if judged is None or judged[0] is not guard:
-        return False
-    return bool(judged[1:] == (scope["method"], _locate(scope)[0]))
+async def send_answer(send: Send, answer: Answer, fields: Fields | None = None) -> None:
+    """Send a whole response.
+
+    Args:
+        send: to whom.
+        answer: the response.
+        fields: instead of those of the answer.
+    """
+    fields = answer.fields if fields is None else fields
+    await send({"type": "http.response.start", "status": answer.status, "headers": fields})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def _has_passed(guard: Guard, scope: Scope) -> bool:
+    passage: Passage | None = scope.get(PASSAGE)
+    return passage is not None and passage.holds(guard, scope["method"], _locate(scope)[0])
 
 
 def _meet(guard: Guard, scope: Scope) -> Edge:
@@ -207,9 +215,4 @@ async def _refuse(send: Send, answer: Answer, scope: Scope, edge: Edge, *, close
     fields = edge.dress_answer(answer)
     if close and scope.get("http_version", "1.1").startswith("1"):
         fields.append((b"connection", b"close"))
-    await _answer(send, answer, fields)
-
-
-async def _answer(send: Send, answer: Answer, fields: Fields) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": fields})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send_answer(send, answer, fields)

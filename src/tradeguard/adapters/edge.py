@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
-from tradeguard.adapters.answer import Answer, refuse, response_fields, shape_of
+from tradeguard.adapters.answer import Answer, id_field, refuse, shape_of
 from tradeguard.adapters.ready import answer_of
 from tradeguard.core.cors import OURS, Fields
 from tradeguard.core.decision import Denial, Grant
@@ -37,14 +37,14 @@ class Edge(NamedTuple):
         """Return the fields of an application's response with ours: nothing of what the guard says stands twice."""
         if not self.fields and not self.speaks:
             kept = [field for field in theirs if field[0].lower() != b"x-request-id"]
-            return kept + response_fields(request_id, "http")
+            return [*kept, id_field(request_id)]
         ours = {b"x-request-id", *(name for name, _ in self.fields if name != b"vary")}
         kept = [field for field in theirs if not self._says(field[0].lower(), ours)]
-        return [*kept, *response_fields(request_id, "http"), *self._added(kept)]
+        return [*kept, id_field(request_id), *self._added(kept)]
 
     def dress_answer(self, answer: Answer) -> Fields:
         """Return the fields of an answer of ours, with those that the policy adds."""
-        return [*(field for field in answer.fields if field[0] != _HSTS), *self.fields]
+        return [*answer.fields, *self.fields]
 
     def _says(self, name: bytes, ours: set[bytes]) -> bool:
         return name in ours or (self.speaks and name.startswith(OURS))
@@ -79,18 +79,17 @@ def meet(policy: Policy, headers: Headers, peer: Peer, scheme: str) -> Edge:
     return Edge(headers, peer, scheme, fields, cors is not None)
 
 
-def refusal(guard: Guard, denial: Denial, id: str, edge: Edge, request: Request | None = None) -> Answer:
-    """Render a refusal as clients of the request's dialect know it.
+def refusal(guard: Guard, denial: Denial, id: str, request: Request | None = None) -> Answer:
+    """Render a refusal as clients of the request's dialect know it. `Edge` adds what the policy says of every answer.
 
     Args:
         guard: whose policy names the dialect of those who speak none.
         denial: what was decided.
         id: of the request.
-        edge: what is known of it.
         request: None where nothing has been made of it yet.
     """
     shape = shape_of(request, guard.policy.refusals)
-    return refuse(denial, id, scheme=edge.scheme, challenge=guard.challenge, shape=shape)
+    return refuse(denial, id, challenge=guard.challenge, shape=shape)
 
 
 def ready(guard: Guard, request: Request, grant: Grant) -> Answer | None:
@@ -110,7 +109,7 @@ def preflight(guard: Guard, method: str, edge: Edge, request_id: str) -> Answer 
     if fields is None:
         return None
     hsts = [field for field in edge.fields if field[0] == _HSTS]
-    return Answer(204, [*response_fields(request_id, "http"), *hsts, *fields], b"")
+    return Answer(204, [id_field(request_id), *hsts, *fields], b"")
 
 
 def peer_of(host: str, port: int, peer: Peer, headers: Headers) -> Peer:

@@ -5,17 +5,17 @@ where that cannot be seen at the start (mounted applications, routes outside the
 """
 
 import json
-from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from tradeguard.adapters.answer import UNCONFIGURED, Answer, refuse
-from tradeguard.adapters.given import Config
+from tradeguard.adapters.answer import UNCONFIGURED, Answer
+from tradeguard.adapters.given import Given
+from tradeguard.adapters.passage import PASSAGE, Passage, refuse_inside
 from tradeguard.adapters.schema import NAME, fill_schema, rows_of
 from tradeguard.adapters.starlette import Guarded
 from tradeguard.adapters.template import check_declared
-from tradeguard.core.decision import Denial, Grant
+from tradeguard.core.decision import Denial
 from tradeguard.core.errors import ConfigError
-from tradeguard.core.guard import UNCLAIMED, Guard
+from tradeguard.core.guard import UNCLAIMED
 from tradeguard.core.policy import Operations
 from tradeguard.core.principal import Principal
 
@@ -43,21 +43,19 @@ class Scheme(SecurityBase):
         Raises:
             Refusal: nobody was, or the route declares scopes that its row of the map does not ask for.
         """
-        grant: Grant | None = request.scope.get("tradeguard")
-        denial = _judge(grant, frozenset(security_scopes.scopes))
-        if denial is not None:
-            request_id = "" if grant is None else grant.request_id
-            raise Refusal(refuse(denial, request_id, scheme=request.url.scheme, challenge=NAME))
-        assert grant is not None
-        assert grant.principal is not None
-        return grant.principal
+        passage: Passage | None = request.scope.get(PASSAGE)
+        decided = _judge(passage, frozenset(security_scopes.scopes))
+        if isinstance(decided, Denial):
+            raise Refusal(refuse_inside(passage, decided))
+        return decided
 
 
-def _judge(grant: Grant | None, declared: frozenset[str]) -> Denial | None:
-    if grant is None:
+def _judge(passage: Passage | None, declared: frozenset[str]) -> Principal | Denial:
+    if passage is None:
         return Denial(UNCONFIGURED)
-    assert grant.operation is not None  # only requests with a row are granted
-    return check_declared(grant.operation, declared) or (Denial(UNCLAIMED) if grant.principal is None else None)
+    operation, principal = passage.grant.operation, passage.grant.principal
+    assert operation is not None  # only requests with a row are granted
+    return check_declared(operation, declared) or principal or Denial(UNCLAIMED)
 
 
 class Refusal(HTTPException):
@@ -75,17 +73,10 @@ CurrentPrincipal = Annotated[Principal, Security(tradeguard_principal)]
 """Who is asking, where a route does not repeat the scopes of its row."""
 
 
-class Tradeguard:
-    """Guards FastAPI applications: `Tradeguard(config="tradeguard.toml").init_app(app)`.
+class Tradeguard(Given):
+    """Guards FastAPI applications: `Tradeguard(config="tradeguard.toml").init_app(app)`."""
 
-    Args:
-        guard: the guard, or a function that builds it.
-        config: instead of a guard, the configuration file to build it from; True for the one that is found
-            (TRADEGUARD_CONFIG, else ./tradeguard.toml).
-    """
-
-    def __init__(self, guard: Guard | Callable[[], Guard] | None = None, *, config: Config | None = None) -> None:
-        self._given = guard, config
+    __slots__ = ()
 
     def init_app(self, app: FastAPI) -> None:
         """Put the guard around an application, and what its map asks for into the schema.
@@ -96,7 +87,7 @@ class Tradeguard:
         Raises:
             ConfigError: it is guarded already.
         """
-        guarded, made = Guarded(app, self._given, lambda operations: check_routes(app, operations)), app.openapi
+        guarded, made = Guarded(app, self, lambda operations: check_routes(app, operations)), app.openapi
         app.add_exception_handler(Refusal, _render)
 
         def openapi() -> dict[str, Any]:

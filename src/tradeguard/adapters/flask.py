@@ -10,19 +10,19 @@ Configuration keys: TRADEGUARD_CONFIG, a file or True for the one that is found;
 that builds one. A handler finds `g.principal` and `g.grant`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from tradeguard.adapters.answer import UNCONFIGURED, refuse
+from tradeguard.adapters.answer import Answer
 from tradeguard.adapters.given import Config
-from tradeguard.adapters.template import compare, read_angles
+from tradeguard.adapters.passage import PASSAGE, Passage, hold
+from tradeguard.adapters.template import Template, read_angles
 from tradeguard.adapters.wsgi import WSGI
-from tradeguard.core.decision import Denial, Grant
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.guard import Guard
 
 try:
-    from flask import Flask, Response, g, request
+    from flask import Flask, Response, current_app, g, request
 except ImportError as error:
     raise ConfigError('this adapter needs Flask: pip install "tradeguard[flask]"') from error
 
@@ -82,15 +82,22 @@ class Tradeguard:
 
 def _enter() -> Response | None:
     """Before anything else of the application: put the grant at hand, and hold Flask's route against its row."""
-    grant: Grant | None = request.environ.get(_NAME)
-    if grant is None:
-        return _refuse(Denial(UNCONFIGURED), "")
-    g.grant, g.principal = grant, grant.principal
+    passage: Passage | None = request.environ.get(PASSAGE)
     rule = request.url_rule
-    denial = None if rule is None else compare(grant, read_angles(rule.rule))  # without a rule no handler can run
-    return None if denial is None else _refuse(denial, grant.request_id)
+    if passage is not None:
+        g.grant, g.principal = passage.grant, passage.grant.principal
+        if rule is None:
+            return None  # no handler can run
+    refusal = hold(passage, None if rule is None else read_angles(rule.rule), _templates())
+    return None if refusal is None else _respond(refusal)
 
 
-def _refuse(denial: Denial, request_id: str) -> Response:
-    answer = refuse(denial, request_id, scheme=request.scheme, challenge="")
+def _templates() -> Iterator[Template]:
+    """Give the templates of all rules for the method of the request."""
+    for rule in current_app.url_map.iter_rules():
+        if rule.methods is None or request.method in rule.methods:
+            yield read_angles(rule.rule)
+
+
+def _respond(answer: Answer) -> Response:
     return Response(answer.body, answer.status, [(name.decode(), value.decode()) for name, value in answer.fields])

@@ -12,6 +12,25 @@ Config = str | os.PathLike[str] | Literal[True]
 """A configuration file; True or "" for the one that `tradeguard.config.find_config` finds."""
 
 
+class Given:
+    """What an extension of a framework is given; the guard is built when the server starts.
+
+    Args:
+        guard: the guard, or a function that builds it.
+        config: instead of a guard, the configuration file to build it from; True for the one that is found
+            (TRADEGUARD_CONFIG, else ./tradeguard.toml).
+    """
+
+    __slots__ = ("_given",)
+
+    def __init__(self, guard: Guard | Callable[[], Guard] | None = None, *, config: Config | None = None) -> None:
+        self._given = guard, config
+
+    def open(self) -> Guard:
+        """Return the guard that was given, or build it; see `open_guard`."""
+        return open_guard(*self._given)
+
+
 def open_guard(guard: Guard | Callable[[], Guard] | None = None, config: Config | None = None) -> Guard:
     """Return the guard that was given, or build it.
 

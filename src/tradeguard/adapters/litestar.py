@@ -7,16 +7,14 @@ server that never starts it (no lifespan) reaches no handler: everything is a 50
 inside the guard.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any
 
-from tradeguard.adapters.answer import UNCONFIGURED, refuse
-from tradeguard.adapters.asgi import ASGI, App, Receive, Scope, Send
-from tradeguard.adapters.given import Config, open_guard
-from tradeguard.adapters.template import Template, below, compare, read_braces
-from tradeguard.core.decision import Denial, Grant
+from tradeguard.adapters.asgi import ASGI, App, Receive, Scope, Send, send_answer
+from tradeguard.adapters.given import Given
+from tradeguard.adapters.passage import PASSAGE, hold
+from tradeguard.adapters.template import Template, below, read_braces
 from tradeguard.core.errors import ConfigError
-from tradeguard.core.guard import Guard
 from tradeguard.core.runtime import Loop
 
 try:
@@ -24,26 +22,15 @@ try:
     from litestar.config.app import AppConfig
     from litestar.middleware import DefineMiddleware
     from litestar.plugins import InitPlugin
-    from litestar.routes import ASGIRoute
+    from litestar.routes import ASGIRoute, HTTPRoute
 except ImportError as error:
     raise ConfigError('this adapter needs Litestar: pip install "tradeguard[litestar]"') from error
 
-_NAME: Final = "tradeguard"
 
+class Tradeguard(Given, InitPlugin):
+    """The plug-in."""
 
-class Tradeguard(InitPlugin):
-    """The plug-in.
-
-    Args:
-        guard: the guard, or a function that builds it.
-        config: instead of a guard, the configuration file to build it from; True for the one that is found
-            (TRADEGUARD_CONFIG, else ./tradeguard.toml).
-    """
-
-    __slots__ = ("_given",)
-
-    def __init__(self, guard: Guard | Callable[[], Guard] | None = None, *, config: Config | None = None) -> None:
-        self._given = guard, config
+    __slots__ = ()
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Called by Litestar while the application is built.
@@ -58,7 +45,7 @@ class Tradeguard(InitPlugin):
         return app_config
 
     def _start(self, app: Litestar) -> None:
-        guard = open_guard(*self._given)
+        guard = self.open()
         guard.bind(Loop())
         app.asgi_handler = ASGI(app.asgi_handler, guard)  # type: ignore[assignment, arg-type]
         app.on_shutdown.append(guard.close)
@@ -71,20 +58,11 @@ class _Routed:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        denial = _judge(scope) if scope["type"] == "http" else None
-        if denial is None:
+        refusal = hold(scope.get(PASSAGE), _template(scope), _others(scope)) if scope["type"] == "http" else None
+        if refusal is None:
             await self.app(scope, receive, send)
-            return
-        grant: Grant | None = scope.get(_NAME)
-        request_id = "" if grant is None else grant.request_id
-        answer = refuse(denial, request_id, scheme=scope.get("scheme", "http"), challenge="")
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.fields})
-        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
-
-
-def _judge(scope: Scope) -> Denial | None:
-    grant: Grant | None = scope.get(_NAME)
-    return Denial(UNCONFIGURED) if grant is None else compare(grant, _template(scope))
+        else:
+            await send_answer(send, refusal)
 
 
 def _template(scope: Scope) -> Template | None:
@@ -94,3 +72,10 @@ def _template(scope: Scope) -> Template | None:
     routes = scope["litestar_app"].routes  # of a mount Litestar tells no template
     paths = [route.path for route in routes if isinstance(route, ASGIRoute) and route.route_handler is handler]
     return below(read_braces(paths[0])) if len(paths) == 1 else None
+
+
+def _others(scope: Scope) -> Iterator[Template]:
+    """Give the templates of all routes for the method of the request; mounts are open anyway."""
+    for route in scope["litestar_app"].routes:
+        if isinstance(route, HTTPRoute) and scope["method"] in route.methods:
+            yield read_braces(route.path)

@@ -65,9 +65,13 @@ _log = logging.getLogger("tradeguard")
 
 
 @overload
-def protect(app: AsgiApp, config: Config | None = None) -> ASGI: ...
+def protect(app: AsgiApp, config: Config | None = None) -> ASGI:
+    """Guard an ASGI application."""
+
+
 @overload
-def protect(app: WsgiApp, config: Config | None = None) -> WSGI: ...
+def protect(app: WsgiApp, config: Config | None = None) -> WSGI:
+    """Guard a WSGI application."""
 
 
 def protect(app: AsgiApp | WsgiApp, config: Config | None = None) -> ASGI | WSGI:
@@ -83,9 +87,11 @@ def protect(app: AsgiApp | WsgiApp, config: Config | None = None) -> ASGI | WSGI
             TRADEGUARD_DEVELOPMENT=1 does not ask for development mode.
     """
     from tradeguard.config.file import DEVELOPMENT  # noqa: PLC0415 - needs pydantic; the two hosts above do not
+    from tradeguard.config.look import is_looking  # noqa: PLC0415
 
-    asynchronous, found = _is_asgi(app), _find(config)
-    wanted = os.environ.get(DEVELOPMENT) == "1"
+    looking = is_looking()  # the configuration may come later: `tradeguard init` writes it for this very application
+    asynchronous, found = _is_asgi(app), True if looking else _find(config)
+    wanted = os.environ.get(DEVELOPMENT) == "1" and not looking
     if found is not None:
         if wanted:
             _log.warning("%s is ignored: there is a configuration, %s", DEVELOPMENT, found)

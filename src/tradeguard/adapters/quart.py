@@ -1,35 +1,27 @@
 """Quart: the ASGI form with Flask's manners. A handler finds `g.principal` and `g.grant`."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
-from tradeguard.adapters.answer import UNCONFIGURED, refuse
+from tradeguard.adapters.answer import Answer
 from tradeguard.adapters.asgi import ASGI
-from tradeguard.adapters.given import Config
-from tradeguard.adapters.template import compare, read_angles
-from tradeguard.core.decision import Denial, Grant
+from tradeguard.adapters.given import Given
+from tradeguard.adapters.passage import PASSAGE, Passage, hold
+from tradeguard.adapters.template import Template, read_angles
 from tradeguard.core.errors import ConfigError
-from tradeguard.core.guard import Guard
 
 try:
-    from quart import Quart, Response, g, request
+    from quart import Quart, Response, current_app, g, request
 except ImportError as error:
     raise ConfigError('this adapter needs Quart: pip install "tradeguard[quart]"') from error
 
 _NAME: Final = "tradeguard"
 
 
-class Tradeguard:
-    """Guards Quart applications: `Tradeguard(config="tradeguard.toml").init_app(app)`.
+class Tradeguard(Given):
+    """Guards Quart applications: `Tradeguard(config="tradeguard.toml").init_app(app)`."""
 
-    Args:
-        guard: the guard, or a function that builds it.
-        config: instead of a guard, the configuration file to build it from; True for the one that is found
-            (TRADEGUARD_CONFIG, else ./tradeguard.toml).
-    """
-
-    def __init__(self, guard: Guard | Callable[[], Guard] | None = None, *, config: Config | None = None) -> None:
-        self._given = guard, config
+    __slots__ = ()
 
     def init_app(self, app: Quart) -> None:
         """Guard an application, last of all that wraps `app.asgi_app`.
@@ -41,23 +33,29 @@ class Tradeguard:
         """
         if _NAME in app.extensions:
             raise ConfigError("this application is guarded already; call init_app once")
-        guard, config = self._given
-        app.extensions[_NAME] = app.asgi_app = ASGI(app.asgi_app, guard, config=config)  # type: ignore[method-assign, arg-type, assignment]
+        app.extensions[_NAME] = app.asgi_app = ASGI(app.asgi_app, self.open)  # type: ignore[method-assign, arg-type, assignment]
         app.before_request_funcs.setdefault(None, []).insert(0, _enter)
 
 
 async def _enter() -> Response | None:
     """Before anything else of the application: put the grant at hand, and hold Quart's route against its row."""
-    scope = request.scope or {}
-    grant: Grant | None = scope.get(_NAME)  # type: ignore[assignment]
-    if grant is None:
-        return _refuse(Denial(UNCONFIGURED), "")
-    g.grant, g.principal = grant, grant.principal
+    scope: Any = request.scope or {}
+    passage: Passage | None = scope.get(PASSAGE)
     rule = request.url_rule
-    denial = None if rule is None else compare(grant, read_angles(rule.rule))  # without a rule no handler can run
-    return None if denial is None else _refuse(denial, grant.request_id)
+    if passage is not None:
+        g.grant, g.principal = passage.grant, passage.grant.principal
+        if rule is None:
+            return None  # no handler can run
+    refusal = hold(passage, None if rule is None else read_angles(rule.rule), _templates())
+    return None if refusal is None else _respond(refusal)
 
 
-def _refuse(denial: Denial, request_id: str) -> Response:
-    answer = refuse(denial, request_id, scheme=request.scheme, challenge="")
+def _templates() -> Iterator[Template]:
+    """Give the templates of all rules for the method of the request."""
+    for rule in current_app.url_map.iter_rules():
+        if rule.methods is None or request.method in rule.methods:
+            yield read_angles(rule.rule)
+
+
+def _respond(answer: Answer) -> Response:
     return Response(answer.body, answer.status, {name.decode(): value.decode() for name, value in answer.fields})

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from tradeguard.adapters.answer import Answer, response_fields
+from tradeguard.adapters.answer import Answer, id_field
 from tradeguard.core.decision import Grant
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.request import Request
@@ -41,7 +41,7 @@ def answer_of(answer: str, request: Request, grant: Grant, now: int, shape: Row 
         (b"x-content-type-options", b"nosniff"),
         (b"cache-control", b"no-store"),
         (b"content-length", b"%d" % len(body)),
-        *response_fields(request.id, request.scheme),
+        id_field(request.id),
     ]
     return Answer(200, fields, b"" if request.method == "HEAD" else body)
 

@@ -250,8 +250,13 @@ def _read_aiohttp(app: Any, prefix: str, found: Routes, depth: int) -> bool:
 def _read_aiohttp_path(told: Mapping[str, Any]) -> str:
     if "formatter" not in told:
         return unquote(str(told["path"]))
-    known = dict(_GROUP.findall(told["pattern"].pattern))
-    return _BRACES.sub(lambda part: _hold(part[1], known.get(part[1], ".*")), unquote(told["formatter"]))
+    return unquote(spell_aiohttp(told["formatter"], told["pattern"].pattern))
+
+
+def spell_aiohttp(formatter: str, pattern: str) -> str:
+    """Write a path of aiohttp (`/a/{id}`, and its regular expression) in braces that say what may take slashes."""
+    known: dict[str, str] = dict(_GROUP.findall(pattern))
+    return _BRACES.sub(lambda part: _hold(part[1], known.get(part[1], ".*")), formatter)
 
 
 def _read_litestar(app: Any, prefix: str, found: Routes, depth: int) -> bool:

@@ -4,14 +4,13 @@ Routes below a `Mount` are seen too, as long as the mounted application has `rou
 left open. A row without a route is refused: there is not even a redirect that adds or drops a last slash."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from tradeguard.adapters.answer import UNCONFIGURED, refuse
-from tradeguard.adapters.asgi import ASGI, App, Receive, Scope, Send
-from tradeguard.adapters.given import Config, open_guard
-from tradeguard.adapters.template import Template, below, compare, read_braces
-from tradeguard.core.decision import Denial, Grant
+from tradeguard.adapters.asgi import ASGI, App, Receive, Scope, Send, send_answer
+from tradeguard.adapters.given import Given
+from tradeguard.adapters.passage import PASSAGE, hold
+from tradeguard.adapters.template import Template, below, read_braces
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.guard import Guard
 from tradeguard.core.policy import Operations
@@ -25,20 +24,10 @@ except ImportError as error:
     raise ConfigError('this adapter needs Starlette: pip install "tradeguard[starlette]"') from error
 
 
-Given = tuple[Guard | Callable[[], Guard] | None, Config | None]
+class Tradeguard(Given):
+    """Guards Starlette applications. A handler finds its grant in `request.scope["tradeguard"]`."""
 
-
-class Tradeguard:
-    """Guards Starlette applications. A handler finds its grant in `request.scope["tradeguard"]`.
-
-    Args:
-        guard: the guard, or a function that builds it.
-        config: instead of a guard, the configuration file to build it from; True for the one that is found
-            (TRADEGUARD_CONFIG, else ./tradeguard.toml).
-    """
-
-    def __init__(self, guard: Guard | Callable[[], Guard] | None = None, *, config: Config | None = None) -> None:
-        self._given = guard, config
+    __slots__ = ()
 
     def init_app(self, app: Starlette) -> None:
         """Put the guard around an application. Call it last: middleware that is added later would stand outside.
@@ -48,7 +37,7 @@ class Tradeguard:
         Raises:
             ConfigError: it is guarded already.
         """
-        Guarded(app, self._given)
+        Guarded(app, self)
 
 
 class Guarded:
@@ -56,7 +45,7 @@ class Guarded:
 
     Args:
         app: the application.
-        given: the guard and the configuration, one of the two.
+        given: the guard, or what to build it from.
         check: raises `ConfigError` where the application contradicts the map; asked at the start and at every reload.
 
     Raises:
@@ -81,7 +70,7 @@ class Guarded:
         if layers[0] is not ASGI or layers[-1] is not Routed:
             raise ConfigError("a middleware was added after init_app, so it stands outside the guard; add it before")
         if self._guard is None:
-            guard = open_guard(*self._given)
+            guard = self._given.open()
             guard.bind(Loop(), self._check)
             self._guard = guard
         return self._guard
@@ -100,23 +89,14 @@ class Routed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        denial = self._judge(scope) if scope["type"] == "http" else None
-        if denial is None:
+        refusal = None
+        if scope["type"] == "http":
+            routes = self._routes()
+            refusal = hold(scope.get(PASSAGE), find_template(routes, scope), list_templates(routes, scope))
+        if refusal is None:
             await self.app(scope, receive, send)
         else:
-            await send_refusal(denial, scope, send)
-
-    def _judge(self, scope: Scope) -> Denial | None:
-        grant: Grant | None = scope.get("tradeguard")
-        return Denial(UNCONFIGURED) if grant is None else compare(grant, find_template(self._routes(), scope))
-
-
-async def send_refusal(denial: Denial, scope: Scope, send: Send) -> None:
-    """Answer with a refusal, inside the guard."""
-    grant: Grant | None = scope.get("tradeguard")
-    answer = refuse(denial, "" if grant is None else grant.request_id, scheme=scope.get("scheme", "http"), challenge="")
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.fields})
-    await send({"type": "http.response.body", "body": answer.body})
+            await send_answer(send, refusal)
 
 
 def find_template(routes: Iterable[BaseRoute], scope: Scope) -> Template | None:
@@ -131,6 +111,17 @@ def find_template(routes: Iterable[BaseRoute], scope: Scope) -> Template | None:
             return template
         partial = partial or template
     return partial
+
+
+def list_templates(routes: Iterable[BaseRoute], scope: Scope, prefix: Template = ()) -> Iterator[Template]:
+    """Give the templates of all routes for the method of a request, those below mounts included."""
+    for route in _flatten(routes):
+        kind = getattr(route, "original_route", route)
+        if isinstance(kind, (Mount, Host)):
+            own = read_braces(route.path) if isinstance(kind, Mount) and route.path else ()
+            yield from list_templates(route.routes or (), scope, prefix + own)
+        elif scope["method"] in (getattr(route, "methods", None) or (scope["method"],)):
+            yield prefix + read_braces(route.path)
 
 
 def _flatten(routes: Iterable[BaseRoute]) -> Iterable[Any]:

@@ -5,13 +5,16 @@
     *                  one segment, whatever the route has there
     ** at the end      whatever the route has from there on
 
-What a route leaves open itself (a parameter that takes slashes, a mounted application) a row may spell out.
+What a route leaves open itself (a parameter that takes slashes, a mounted application) a row may spell out, but not
+where it has a route of its own that did not take the request: the text was no number, or another method was asked for.
 """
 
 import logging
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
+from urllib.parse import unquote
 
 from tradeguard.core.decision import Denial, Grant, register
 from tradeguard.core.policy import Operation
@@ -20,13 +23,13 @@ MISMATCH = register(
     "template.mismatch",
     status=503,
     text="The service cannot decide about this request now.",
-    hint="The framework routes the request elsewhere than the map says; the log names row and route. Make them one.",
+    hint="The framework routes the request elsewhere than the map says; the detail names route and row. Make them one.",
 )
 SCOPES = register(
     "template.scopes",
     status=403,
     text="The operation is not described consistently, so it is refused.",
-    hint="A route declares scopes that its row of the map does not ask for; the log names them. Make them one.",
+    hint="A route declares scopes that its row of the map does not ask for; the detail names them. Make them one.",
 )
 _PARAMETER: Final = "\0one"  # a parameter of one whole segment
 _MIXED: Final = "\0mixed"  # a segment of text and parameters
@@ -50,6 +53,12 @@ def read_angles(rule: str) -> Template:
     return _read(rule, _ANGLES)
 
 
+@lru_cache(1024)
+def read_quoted(path: str) -> Template:
+    """Read a path as aiohttp keeps it: in braces, its text percent-encoded."""
+    return tuple(segment if segment.startswith("\0") else unquote(segment) for segment in read_braces(path))
+
+
 def below(prefix: Template, rest: Template | None = None) -> Template:
     """Join a mount point and what is routed below it; without the latter, that is left open."""
     return prefix + ((_REST,) if rest is None else rest)
@@ -68,22 +77,31 @@ def agree(path: str, template: Template) -> bool:
     return len(segments) == len(template)
 
 
-def compare(grant: Grant, template: Template | None) -> Denial | None:
+def compare(grant: Grant, template: Template | None, others: Iterable[Template] = ()) -> Denial | None:
     """Refuse what was judged by one row and is routed by another template.
 
     Args:
         grant: what the guard said.
         template: that of the route which the framework chose; None where it found none.
+        others: those of all routes, where the framework tells them; looked at only if the chosen one leaves something
+            open.
     """
     operation = grant.operation
     assert operation is not None  # only requests with a row are granted
     path = operation.id.partition(" ")[2]
     if template is None and path.endswith("**"):
         return None
-    if template is not None and agree(path, template):
+    if template is not None and agree(path, template) and not _has_own(path, template, others):
         return None
     _tell(operation.id, template)
-    return Denial(MISMATCH)
+    return Denial(MISMATCH, detail=f"routed to {show(template)}, by the map {operation.id}")
+
+
+def _has_own(path: str, chosen: Template, others: Iterable[Template]) -> bool:
+    """Tell whether a row that says every segment has a route of its own, and the framework chose one that is open."""
+    if chosen[-1] != _REST or "*" in path:
+        return False
+    return any(other[-1] != _REST and agree(path, other) for other in others)
 
 
 def check_declared(operation: Operation, declared: frozenset[str]) -> Denial | None:
@@ -91,7 +109,7 @@ def check_declared(operation: Operation, declared: frozenset[str]) -> Denial | N
     if declared <= operation.scopes:
         return None
     _log.error("operation %r does not ask for %s, which its route declares", operation.id, sorted(declared))
-    return Denial(SCOPES)
+    return Denial(SCOPES, detail=f"declared {sorted(declared)}, by the map {sorted(operation.scopes)}")
 
 
 def sample(template: Template) -> str:

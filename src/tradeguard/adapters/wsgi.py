@@ -20,6 +20,7 @@ from typing import Any, Final
 from tradeguard.adapters.answer import Answer, phrase
 from tradeguard.adapters.edge import Edge, meet, preflight, ready, refusal
 from tradeguard.adapters.given import Config, open_guard
+from tradeguard.adapters.passage import PASSAGE, Passage
 from tradeguard.core.cors import Fields
 from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.drive import drive
@@ -34,7 +35,6 @@ StartResponse = Callable[..., Callable[[bytes], object]]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _CHUNK: Final = 65_536
-_JUDGED: Final = "tradeguard.judged"  # by which guard, and which request
 
 
 class WSGI:
@@ -60,37 +60,36 @@ class WSGI:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         guard, id = self.guard, request_id()
-        if _is_judged(guard, environ):
+        if _has_passed(guard, environ):
             return self.app(environ, start_response)
         arrived, edge = guard.runtime.now(), _meet(guard, environ)
         denial = guard.door(edge.peer, arrived)
         if denial is not None:
-            return _dressed(refusal(guard, denial, id, edge), edge, environ, start_response)
+            return _dressed(refusal(guard, denial, id), edge, environ, start_response)
         asked = preflight(guard, environ["REQUEST_METHOD"], edge, id)
         if asked is not None:
             return _answer(asked, asked.fields, environ, start_response)
         request = _request(guard, environ, id, edge, arrived)
         decision = drive(guard.admit(request))
         if isinstance(decision, Denial):
-            return _dressed(refusal(guard, decision, id, edge, request), edge, environ, start_response)
+            return _dressed(refusal(guard, decision, id, request), edge, environ, start_response)
         own = ready(guard, request, decision)
         if own is not None:
             return _dressed(own, edge, environ, start_response)
-        environ["tradeguard"], environ[_JUDGED] = decision, (guard, request.method, request.target)
+        passage = Passage(guard, request, decision)
+        environ["tradeguard"], environ[PASSAGE] = decision, passage
         _replay(environ, drive(request.body()))
-        return _Response(self, request, edge, environ, start_response)
+        return _Response(self.app, passage, edge, environ, start_response)
 
 
 class _Response:
     """The application's response, passed through as it comes; its end is the outcome."""
 
-    def __init__(
-        self, wsgi: WSGI, request: Request, edge: Edge, environ: Environ, start_response: StartResponse
-    ) -> None:
-        self._guard, self._request, self._edge, self._start = wsgi.guard, request, edge, start_response
+    def __init__(self, app: App, passage: Passage, edge: Edge, environ: Environ, start_response: StartResponse) -> None:
+        self._passage, self._edge, self._start = passage, edge, start_response
         self._status, self._finished = 0, False
         try:
-            self._chunks = wsgi.app(environ, self._respond)
+            self._chunks = app(environ, self._respond)
         except BaseException as error:
             self._finish(type(error).__name__)
             raise
@@ -114,20 +113,17 @@ class _Response:
     def _respond(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
         self._status = int(status[:3])
         theirs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        return self._start(status, _text(self._edge.dress(theirs, self._request.id)), *exc_info)
+        return self._start(status, _text(self._edge.dress(theirs, self._passage.request.id)), *exc_info)
 
     def _finish(self, detail: str = "") -> None:
         if not self._finished:
             self._finished = True
-            self._guard.finish(self._request, self._status, detail)
+            self._passage.finish(self._status, detail)
 
 
-def _is_judged(guard: Guard, environ: Environ) -> bool:
-    """Tell whether the same guard stands further out and has granted this very request: a nonce serves once."""
-    judged = environ.get(_JUDGED)
-    if judged is None or judged[0] is not guard:
-        return False
-    return bool(judged[1:] == (environ["REQUEST_METHOD"], _locate(environ)[0]))
+def _has_passed(guard: Guard, environ: Environ) -> bool:
+    passage: Passage | None = environ.get(PASSAGE)
+    return passage is not None and passage.holds(guard, environ["REQUEST_METHOD"], _locate(environ)[0])
 
 
 def _meet(guard: Guard, environ: Environ) -> Edge:

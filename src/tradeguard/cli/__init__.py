@@ -4,9 +4,12 @@ Exit codes: 0 it is done; 1 it was refused, or something was found; 2 the comman
 """
 
 import json
+import os
 import re
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -25,7 +28,23 @@ def main() -> NoReturn:
         if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]
             sys.stderr.write(f"{text}\n")
         sys.exit(2)
-    sys.exit(app.main(arguments))
+    code = 1
+    try:
+        app.main(arguments)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, also where an application that was looked at has started threads that go on."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if all(thread.daemon for thread in others):
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or nobody reads any more
+            stream.flush()
+    os._exit(code)
 
 
 def refuse_secrets(arguments: Sequence[str]) -> None:

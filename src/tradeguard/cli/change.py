@@ -1,4 +1,4 @@
-"""`tradeguard keys activate | rotate | suspend | resume | revoke`: what becomes of a key."""
+"""`tradeguard keys activate | rotate | suspend | resume | expire | revoke`: what becomes of a key."""
 
 import time
 from dataclasses import replace
@@ -11,6 +11,7 @@ from tradeguard.cli.issue import show_issued, with_possession
 from tradeguard.cli.options import (
     DURATION,
     FILE,
+    TIME,
     confirm,
     together,
     with_actor,
@@ -74,6 +75,30 @@ def keys_suspend(screen: Screen, config: str | None, id: str, actor: str, reason
         with open_issuer(desk) as issuer:
             record = drive(issuer.suspend(id, actor=actor, reason=reason))
         _show(screen, record, say_when(desk.loaded))
+
+
+@click.command("expire")
+@_with_id
+@click.option("--at", type=TIME, required=True, help="Its end: 90d, 2027-01-31 or 2027-01-31T12:00:00Z.")
+@with_dry_run
+@_with_rest
+def keys_expire(
+    *, screen: Screen, config: str | None, id: str, actor: str, reason: str, at: int, dry_run: bool
+) -> None:
+    """Give a key an end, or an earlier one.
+
+    An end is brought forward and never put off: for a longer time rotate the key; to end it at once, revoke it.
+    """
+    with open_desk(config, screen) as desk:
+        old = desk.find(id)
+        if dry_run:
+            after = life.shorten(old, at, at=time.time_ns(), actor=actor, reason=reason)
+            text = f"{id} of {old.owner} would end {show_time(at)}. {_NOTHING}"
+            screen.show({"dry_run": True, **document(after, time.time_ns())}, text)
+            return
+        with open_issuer(desk) as issuer:
+            record = drive(issuer.shorten(id, at, actor=actor, reason=reason))
+        screen.show(document(record, time.time_ns()), f"{id} of {record.owner} ends {show_time(at)}.")
 
 
 @click.command("revoke")

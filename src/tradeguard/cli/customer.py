@@ -13,9 +13,10 @@ from tradeguard.adapters.answer import UNCONFIGURED
 from tradeguard.cli.desk import load
 from tradeguard.cli.options import FILE, with_config, with_json
 from tradeguard.cli.screen import Screen, Stop
-from tradeguard.config.rules import make_policy, make_rows
+from tradeguard.config.rules import bearer_fields, make_policy, make_rows
 from tradeguard.core.decision import CATALOGUE
 from tradeguard.core.policy import Operations
+from tradeguard.signing.bearer import BEARER
 from tradeguard.signing.customer import Venue, write_page
 
 _PORTS: Final = {"http": ":80", "https": ":443"}
@@ -35,7 +36,12 @@ def docs_customer(screen: Screen, config: str | None, out: str | None, url: str)
     scheme, authority, prefix = _read(url)
     settings = load(config).settings
     operations = Operations(settings.operations).all
-    venue = Venue(make_rows(settings), make_policy(settings), operations, CATALOGUE.values(), authority, scheme, prefix)
+    bearer = BEARER in settings.signature.dialects
+    catalogue = [entry for entry in CATALOGUE.values() if bearer or not entry.code.startswith(f"{BEARER}.")]
+    venue = Venue(
+        make_rows(settings), make_policy(settings), operations, catalogue, authority, scheme, prefix,
+        *(bearer_fields(settings), settings.bearer.until) if bearer else (),
+    )  # fmt: skip
     page = write_page(venue)
     if out is None:
         screen.show({"file": None, "page": page}, page.rstrip("\n"))

@@ -1,7 +1,7 @@
 """Desk: what the commands on keys work on. They wait longer for other processes than servers do."""
 
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -9,13 +9,11 @@ from typing import Final, NamedTuple, TypeVar
 import click
 
 from tradeguard.backends.memory import Memory, MemoryKeys
-from tradeguard.backends.sqlite import SQLiteKeys, SQLiteState
 from tradeguard.checks.source import Source
 from tradeguard.cli.screen import Notes, Screen, Stop, Unusable
 from tradeguard.cli.secret import VARIABLE
 from tradeguard.config import Loaded, load_settings, open_journal
-from tradeguard.config.build import check_data, make_checks
-from tradeguard.config.rules import make_policy
+from tradeguard.config.build import check_data, make_checks, open_sealed, open_state
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord
@@ -24,8 +22,6 @@ from tradeguard.core.policy import Operations, Policy
 from tradeguard.keys.format import Env
 from tradeguard.keys.issuer import Issuer
 from tradeguard.keys.sealed import SealedKeys
-from tradeguard.secrets.master import load_master_keys
-from tradeguard.secrets.sealer import LocalSealer
 
 T = TypeVar("T")
 _PATIENCE: Final = 5.0  # seconds
@@ -89,11 +85,9 @@ def open_desk(config: str | None, screen: Screen) -> Generator[Desk]:
     prepare(lambda: check_data(loaded))
     _warn_of_root(loaded.data, screen)
     with ExitStack() as opened:
-        table = prepare(lambda: SQLiteKeys(loaded.data / "keys.db", busy=_PATIENCE))
-        opened.callback(table.close)
-        policy = make_policy(loaded.settings)
-        keys = prepare(lambda: _unlock(loaded, table, policy, own_environment()))
-        yield Desk(loaded, keys, policy)
+        keys = prepare(lambda: open_sealed(loaded, own_environment(), busy=_PATIENCE))
+        opened.callback(keys.close)
+        yield Desk(loaded, keys, keys.policy)
 
 
 @contextmanager
@@ -109,12 +103,7 @@ def open_issuer(desk: Desk, env: Env = "live") -> Generator[Issuer]:
         journal = prepare(lambda: open_journal(loaded))
         opened.callback(journal.close)
         if loaded.settings.state.backend == "sqlite":
-            limits = loaded.settings.state
-            state = prepare(
-                lambda: SQLiteState(
-                    loaded.data / "state.db", capacity=limits.capacity, per_key=limits.per_key, busy=_PATIENCE
-                )
-            )
+            state = prepare(lambda: open_state(loaded, busy=_PATIENCE))
             opened.callback(state.close)
         mark = _mark(loaded, desk.policy)
         yield Issuer(desk.keys, journal, state=state, policy=desk.policy, policy_mark=mark, env=env)
@@ -137,13 +126,6 @@ def _mark(loaded: Loaded, policy: Policy) -> str:
     """Return the mark of the policy, as the guard of this configuration has it."""
     checks = make_checks(loaded, MemoryKeys(), Source())
     return Plan(checks, policy, Operations(loaded.settings.operations), Memory()).mark
-
-
-def _unlock(loaded: Loaded, table: SQLiteKeys, policy: Policy, environ: Mapping[str, str]) -> SealedKeys:
-    sealer = LocalSealer(load_master_keys(loaded.settings.master_key.source, environ))
-    keys = SealedKeys(table, sealer, policy=policy)
-    drive(keys.unlock())
-    return keys
 
 
 def _warn_of_root(data: Path, screen: Screen) -> None:

@@ -159,7 +159,7 @@ def _write_sample(source: str, app: str | None, openapi: str | None) -> tuple[st
     text = _fill_in(source)
     if app is None and openapi is None:
         return text, []
-    from tradeguard.cli.routes import read_routes  # noqa: PLC0415 - where there is an application to look at
+    from tradeguard.cli.application import read_routes  # noqa: PLC0415 - where there is an application to look at
 
     routes = read_routes(app, openapi)
     suggestions = suggest(routes.http)

@@ -96,6 +96,9 @@ def keys_import(
     Columns: id, secret or public_key, encoding (text, hex, base64), proof, dialect, algorithm, owner, account, parent,
     on_behalf_of, label, tier, scopes, roles, permissions (as --mapping says), networks, restrictions, binding, state,
     created, not_before, expires, reason, waiver. Only id and one of secret and public_key must be there.
+
+    With the dialect bearer (secrets that are sent along) secret_sha256, its digest, may stand for the secret, and an
+    empty id is made from it, for clients that send nothing but the secret. A secret that can be guessed is refused.
     """
     reading = _make_reading(**how)
     once = skip_bad or dry_run

@@ -11,10 +11,14 @@ from tradeguard.cli.options import FILE, TIME, together, with_actor, with_config
 from tradeguard.cli.record import document, fields
 from tradeguard.cli.screen import Screen, lay_out
 from tradeguard.cli.secret import Handover, read_proof, read_public_key, with_secret_out
+from tradeguard.config import Settings
+from tradeguard.config.rules import DIALECTS, bearer_end, bearer_fields
 from tradeguard.core.drive import drive
 from tradeguard.core.principal import UNRESTRICTED, Restrictions
 from tradeguard.keys.format import Env
 from tradeguard.keys.issuer import Issued
+from tradeguard.keys.text import show_time
+from tradeguard.signing.bearer import BEARER, BEARER_SHA256
 from tradeguard.signing.material import ED25519, HMAC_SHA256
 from tradeguard.signing.rows import ROWS
 
@@ -72,11 +76,17 @@ _LIMITS: Final = ("accounts", "symbols", "sides", "order_notional", "day_notiona
 
 @click.command("new")
 @_with_holder
-@click.option("--dialect", type=click.Choice(list(ROWS)), default="tg1", show_default=True, help="How it signs.")
+@click.option(
+    "--dialect",
+    type=click.Choice(DIALECTS),
+    default="tg1",
+    show_default=True,
+    help="How it signs; bearer: its secret is sent along.",
+)
 @click.option(
     "--algorithm",
-    type=click.Choice([HMAC_SHA256, ED25519]),
-    help="What it signs with. [default: hmac-sha256; ed25519 with --public-key]",
+    type=click.Choice([HMAC_SHA256, ED25519, BEARER_SHA256]),
+    help="What it signs with. [default: hmac-sha256; ed25519 with --public-key; bearer-sha256 for bearer]",
 )
 @with_possession
 @_with_limits
@@ -106,9 +116,12 @@ def keys_new(
     The secret is what the client signs with. For an ed25519 key it is the private key; a client that makes its own
     key pair gives --public-key and --proof instead, and nobody else ever has its private key.
 
+    The secret of a bearer key is sent along with every request. Its SHA-256 is kept, and nothing is signed: such keys
+    are for clients that cannot sign yet, until the day that bearer.until of the configuration names.
+
     What --only-... and --max-... say is carried with the key, and not enforced yet.
     """
-    algorithm = algorithm or (ED25519 if public_key else HMAC_SHA256)
+    algorithm = algorithm or (BEARER_SHA256 if dialect == BEARER else ED25519 if public_key else HMAC_SHA256)
     _check(dialect, algorithm, public_key, proof, count)
     given["restrictions"] = Restrictions(**{name: given.pop(name) for name in _LIMITS})
     if public_key is not None and proof is not None:
@@ -129,8 +142,9 @@ def show_issued(screen: Screen, out: Handover, issued: Issued, *, many: bool, cu
 
 
 def _check(dialect: str, algorithm: str, public_key: str | None, proof: str | None, count: int) -> None:
-    if algorithm not in ROWS[dialect].algorithms:
-        raise click.UsageError(f"dialect {dialect} has no {algorithm}; it has {', '.join(ROWS[dialect].algorithms)}")
+    algorithms = ROWS[dialect].algorithms if dialect in ROWS else (BEARER_SHA256,)
+    if algorithm not in algorithms:
+        raise click.UsageError(f"dialect {dialect} has no {algorithm}; it has {', '.join(algorithms)}")
     if (public_key is None) != (proof is None):
         raise click.UsageError("--public-key and --proof go together: `tradeguard sign possession` makes the proof")
     if public_key is not None and count > 1:
@@ -146,3 +160,13 @@ def _warn(screen: Screen, desk: Desk, dialect: str, restrictions: Restrictions) 
         screen.note("Note: accounts, symbols, sides and notionals are carried with the key and not enforced yet.")
     if dialect not in desk.loaded.settings.signature.dialects:
         screen.note(f"Warning: servers do not take {dialect} yet; add it to signature.dialects of the configuration.")
+    elif dialect == BEARER:
+        screen.note(_say_how(desk.loaded.settings))
+
+
+def _say_how(settings: Settings) -> str:
+    """Return how a bearer key is sent along, and until when."""
+    end = bearer_end(settings)
+    if end <= time.time_ns():
+        return f"Warning: servers refuse such keys since {show_time(end)}; see bearer.until of the configuration."
+    return f"It is sent as {bearer_fields(settings).replace(chr(10), ', ')}, over HTTPS, until {show_time(end)}."

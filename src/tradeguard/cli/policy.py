@@ -1,7 +1,7 @@
 """`tradeguard operations | dialects | config`: what the configuration says, and what there is to say."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from tradeguard.config import check, explain, json_schema
 from tradeguard.core.decision import Refused
 from tradeguard.core.frame import canonical_path
 from tradeguard.core.policy import Operation, Operations
+from tradeguard.signing.bearer import BEARER, BEARER_SHA256
 from tradeguard.signing.row import REQUIRED_COVERAGE, Header, Parameter, Row
 from tradeguard.signing.rows import ROWS
 
@@ -40,8 +41,12 @@ def operations_show(screen: Screen, config: str | None, method: str | None, path
 @click.command("dialects")
 @with_json
 def dialects(screen: Screen) -> None:
-    """Show the ways in which requests can be signed."""
-    screen.show([_describe_row(row) for row in ROWS.values()], [line for row in ROWS.values() for line in _tell(row)])
+    """Show the ways in which requests can be signed.
+
+    The last one, bearer, signs nothing: the secret is sent along, until the day that bearer.until names.
+    """
+    known = [*map(_describe_row, ROWS.values()), _describe_bearer()]
+    screen.show(known, [line for dialect in known for line in _tell(dialect)])
 
 
 @click.command("show")
@@ -127,14 +132,29 @@ def _describe_row(row: Row) -> dict[str, Any]:
     }
 
 
-def _tell(row: Row) -> list[str]:
-    known = _describe_row(row)
+def _describe_bearer() -> dict[str, Any]:
+    return {
+        "dialect": BEARER,
+        "algorithms": [BEARER_SHA256],
+        "covers": [],
+        "uncovered": sorted(REQUIRED_COVERAGE),
+        "fields": {"secret": "header authorization; bearer.header and bearer.key name others"},
+        "encoding": None,
+        "past_seconds": None,
+        "future_seconds": None,
+    }
+
+
+def _tell(known: Mapping[str, Any]) -> list[str]:
+    window = "none: it ends on the day that bearer.until names, and what is sent again until then is done again"
+    if known["past_seconds"] is not None:
+        window = f"{known['past_seconds']:g} s back, {known['future_seconds']:g} s ahead"
     lines = [
-        row.name,
+        known["dialect"],
         f"  algorithms  {' '.join(known['algorithms'])}",
-        f"  covers      {', '.join(known['covers'])}",
+        f"  covers      {', '.join(known['covers']) or 'nothing'}",
         *(f"  {name:<10}  {place}" for name, place in known["fields"].items()),
-        f"  window      {known['past_seconds']:g} s back, {known['future_seconds']:g} s ahead",
+        f"  window      {window}",
     ]
     if known["uncovered"]:
         lines.insert(3, f"  leaves out  {', '.join(known['uncovered'])}: name it in signature.accept to use it")

@@ -1,22 +1,16 @@
-"""`tradeguard operations check`: does the map speak of the application that it guards? And what `init` reads of one."""
+"""`tradeguard operations check`: does the map speak of the application that it guards?"""
 
-import importlib
-import sys
 from collections.abc import Iterable
-from contextlib import redirect_stdout
-from pathlib import Path
-from traceback import extract_tb
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import click
 
-from tradeguard.adapters.openapi import read_openapi
-from tradeguard.adapters.routes import ANY, Route, Routes, list_routes
+from tradeguard.adapters.routes import ANY, Route, Routes
 from tradeguard.adapters.template import Template, agree, read_braces, sample
+from tradeguard.cli.application import read_routes
 from tradeguard.cli.desk import load
 from tradeguard.cli.options import FILE, with_config, with_json
-from tradeguard.cli.screen import Screen, Unusable, plain
-from tradeguard.core.errors import ConfigError
+from tradeguard.cli.screen import Screen, plain
 from tradeguard.core.policy import Operation, Operations
 
 _PROBES: Final = ("~", "", "~/~")  # what ** may stand for
@@ -39,7 +33,7 @@ def operations_check(screen: Screen, config: str | None, app: str | None, openap
     """Find routes without a row, and rows without a route.
 
     APP is the application as servers name it: module:name, or module:make() for a function that makes it. It is
-    imported, as a server would do it.
+    imported, as a server would do it, and not served: neither keys nor data are needed.
 
     Exit code 0: map and application agree; 1: what is listed; 2: the application or the configuration cannot be read.
     """
@@ -61,59 +55,6 @@ def operations_check(screen: Screen, config: str | None, app: str | None, openap
     screen.show(document, lines or f"{counts['routes']} routes, {counts['rows']} rows: nothing found")
     if findings:
         raise click.exceptions.Exit(1)
-
-
-def read_routes(app: str | None, openapi: str | None) -> Routes:
-    """List the routes of an application, or of an OpenAPI file.
-
-    Raises:
-        Unusable: neither or both are given, or it cannot be read.
-    """
-    if (app is None) == (openapi is None):
-        raise click.UsageError("give APP (such as app:app), or --openapi FILE")
-    try:
-        return list_routes(load_app(app)) if app is not None else read_openapi(Path(str(openapi)))
-    except ConfigError as error:
-        raise Unusable(str(error)) from None
-
-
-def load_app(named: str) -> object:
-    """Import an application as servers do, with the working directory first on the path.
-
-    Args:
-        named: `module:name`, or `module:make()`.
-
-    Raises:
-        Unusable: it cannot be imported; the text says in which line.
-    """
-    module, _, name = named.partition(":")
-    call, name = name.endswith("()"), name.removesuffix("()")
-    if not module or not name.replace(".", "").isidentifier():
-        raise click.UsageError(f"APP is module:name, such as app:app, or module:make(), not {named!r}")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        with redirect_stdout(sys.stderr):  # what it prints is no result of ours
-            found: Any = importlib.import_module(module)
-            for part in name.split("."):
-                found = getattr(found, part)
-            return found() if call else found
-    except (Exception, SystemExit) as error:
-        raise Unusable(f"{named} cannot be imported: {_tell(error)}") from None
-
-
-def _tell(error: BaseException) -> str:
-    """Say what went wrong, and in which line of the application."""
-    what = plain(f"{type(error).__name__}: {error}")
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
-    frames = [frame for frame in extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
-    here = [frame for frame in frames if frame.filename.startswith(str(Path.cwd()))] or frames
-    return f"{here[-1].filename}, line {here[-1].lineno}: {what}" if here else what
-
-
-def _is_theirs(file: str) -> bool:
-    return file != __file__ and not file.startswith("<frozen") and file != importlib.__file__
 
 
 def compare_routes(known: Operations, routes: Routes) -> list[Finding]:

@@ -5,8 +5,6 @@ import json
 import os
 import stat
 import sys
-from base64 import b64decode
-from binascii import Error as BinasciiError
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from tradeguard.cli.options import FILE, together
 from tradeguard.cli.screen import Screen, Stop, Unusable, silence
 from tradeguard.keys.issuer import Issued
+from tradeguard.keys.text import decode_base64
 
 VARIABLE: Final = "TRADEGUARD_SECRET"
 _LARGEST: Final = 65_536  # bytes of a secret or key in a file
-_URL_SAFE: Final = str.maketrans("-_", "+/", "=")
 
 with_secret: Final = together(
     click.option("--secret-file", type=FILE, help="A file with the secret or private key, and nothing else."),
@@ -206,8 +204,7 @@ def _read_stdin() -> bytes:
 def _decode(text: bytes, size: int = 32) -> bytes | None:
     """Read base64 of either alphabet, with or without padding; None unless it is so many bytes."""
     try:
-        plain = text.decode("ascii").translate(_URL_SAFE)
-        value = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (UnicodeDecodeError, BinasciiError):
+        value = decode_base64(text.decode("ascii"))
+    except ValueError:
         return None
     return value if len(value) == size else None

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from typing import Final
 
-from tradeguard.config.build import build_guard, open_journal, open_keys, open_state
+from tradeguard.config.build import build_guard, open_journal, open_keys, open_sealed, open_state
 from tradeguard.config.environment import NOT_SETTINGS
 from tradeguard.config.file import find_config
 from tradeguard.config.findings import check
@@ -25,6 +25,7 @@ __all__ = [
     "load_settings",
     "open_journal",
     "open_keys",
+    "open_sealed",
     "open_state",
     "reload_guard",
     "reload_on_sighup",

@@ -13,10 +13,11 @@ from tradeguard.checks.freshness import Freshness
 from tradeguard.checks.network import Network
 from tradeguard.checks.replay import Replay
 from tradeguard.checks.scope import Scope
-from tradeguard.checks.signature import Signature
 from tradeguard.checks.source import Source
+from tradeguard.config.file import DEVELOPMENT
 from tradeguard.config.load import Loaded, load_settings
-from tradeguard.config.rules import make_policy, make_rows
+from tradeguard.config.look import is_looking, make_stand_in
+from tradeguard.config.rules import make_bearer, make_policy, make_signature
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.guard import Guard
@@ -28,6 +29,7 @@ from tradeguard.secrets.master import load_master_keys
 from tradeguard.secrets.sealer import LocalSealer
 
 _SECOND: Final = 1_000_000_000
+_BUSY: Final = 0.005  # seconds: a server refuses rather than wait longer
 
 
 class FileGuard(Guard):
@@ -51,7 +53,7 @@ class FileGuard(Guard):
         self.reloading = Lock()
         self._keys, self._source = keys, Source()
         super().__init__(
-            make_checks(loaded, keys, self._source),
+            make_checks(loaded, keys, self._source, environ),
             operations=Operations(loaded.settings.operations),
             state=state,
             journal=journal,
@@ -66,7 +68,8 @@ class FileGuard(Guard):
         """
         policy = make_policy(loaded.settings)
         operations = Operations(loaded.settings.operations)
-        self.adopt(make_checks(loaded, self._keys, self._source), operations=operations, policy=policy)
+        checks = make_checks(loaded, self._keys, self._source, self.environ)
+        self.adopt(checks, operations=operations, policy=policy)
         self.loaded = loaded
         sealed = self._keys.source
         assert isinstance(sealed, SealedKeys)  # open_keys made it
@@ -74,14 +77,26 @@ class FileGuard(Guard):
         self._keys.clear()  # records carry the scopes that their roles gave them
 
 
-def make_checks(loaded: Loaded, keys: Keys, source: Source) -> list[object]:
-    """Return the list of checks, which is the policy: nothing is left out."""
-    signature = Signature(keys, make_rows(loaded.settings), loaded.settings.signature.accept)
-    return [source, signature, Freshness(), Network(), Scope(), Replay()]
+def make_checks(loaded: Loaded, keys: Keys, source: Source, environ: Mapping[str, str] | None = None) -> list[object]:
+    """Return the list of checks, which is the policy: nothing is left out.
+
+    Args:
+        loaded: the configuration.
+        keys: where key records are found.
+        source: the gate; it outlives a reload.
+        environ: of a process that serves: it may be one for development, and the log says what there is to know; None
+            where nothing is served.
+    """
+    settings = loaded.settings
+    plain = environ is not None and environ.get(DEVELOPMENT) == "1"
+    bearer = make_bearer(settings, keys, plain=plain, announce=environ is not None)
+    return [source, *make_signature(settings, keys), *bearer, Freshness(), Network(), Scope(), Replay()]
 
 
 def build_guard(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Guard:
     """Build the guard that a configuration file describes.
+
+    Where an application is only looked at (`tradeguard init app:app`) no file is opened, and the guard refuses all.
 
     Args:
         path: the file; see `find_config`.
@@ -91,6 +106,8 @@ def build_guard(path: str | os.PathLike[str] | None = None, environ: Mapping[str
         ConfigError: the configuration is wrong, or a part of it cannot be opened; nothing is left open then.
         Tampered: what the key store keeps of itself was changed.
     """
+    if is_looking():
+        return make_stand_in()
     loaded = load_settings(path, environ)
     with ExitStack() as opened:
         journal = open_journal(loaded)
@@ -104,8 +121,31 @@ def build_guard(path: str | os.PathLike[str] | None = None, environ: Mapping[str
     return guard
 
 
+def open_sealed(loaded: Loaded, environ: Mapping[str, str] = os.environ, *, busy: float = _BUSY) -> SealedKeys:
+    """Open the key records: sealed, in SQLite.
+
+    Args:
+        loaded: the configuration.
+        environ: the environment, for a master key kept there.
+        busy: seconds to wait for others who use the file, before `BackendDown`.
+
+    Raises:
+        ConfigError: no data directory, no master key, or not the one that sealed what is stored.
+        Tampered: what the key store keeps of itself was changed.
+    """
+    check_data(loaded)
+    sealer = LocalSealer(load_master_keys(loaded.settings.master_key.source, environ))
+    table = SQLiteKeys(loaded.data / "keys.db", busy=busy)
+    with ExitStack() as opened:
+        opened.callback(table.close)
+        sealed = SealedKeys(table, sealer, policy=make_policy(loaded.settings))
+        drive(sealed.unlock())
+        opened.pop_all()
+    return sealed
+
+
 def open_keys(loaded: Loaded, environ: Mapping[str, str] = os.environ, *, journal: Journal | None = None) -> CachedKeys:
-    """Open the key records: sealed in SQLite, with a cache in front.
+    """Open the key records, with a cache in front.
 
     Args:
         loaded: the configuration.
@@ -113,16 +153,13 @@ def open_keys(loaded: Loaded, environ: Mapping[str, str] = os.environ, *, journa
         journal: where noteworthy uses of keys are recorded.
 
     Raises:
-        ConfigError: no data directory, no master key, or not the one that sealed what is stored.
+        ConfigError: as `open_sealed`.
+        Tampered: as `open_sealed`.
     """
     settings = loaded.settings
-    check_data(loaded)
-    sealer = LocalSealer(load_master_keys(settings.master_key.source, environ))
-    table = SQLiteKeys(loaded.data / "keys.db")
+    sealed = open_sealed(loaded, environ)
     with ExitStack() as opened:
-        opened.callback(table.close)
-        sealed = SealedKeys(table, sealer, policy=make_policy(settings))
-        drive(sealed.unlock())
+        opened.callback(sealed.close)
         keys = CachedKeys(
             sealed,
             journal=journal,
@@ -134,8 +171,12 @@ def open_keys(loaded: Loaded, environ: Mapping[str, str] = os.environ, *, journa
     return keys
 
 
-def open_state(loaded: Loaded) -> SQLiteState | Memory:
+def open_state(loaded: Loaded, *, busy: float = _BUSY) -> SQLiteState | Memory:
     """Open what remembers used nonces.
+
+    Args:
+        loaded: the configuration.
+        busy: seconds to wait for others who use the file, before `BackendDown`.
 
     Raises:
         ConfigError: no data directory, or with `memory` a second process that uses it.
@@ -144,7 +185,7 @@ def open_state(loaded: Loaded) -> SQLiteState | Memory:
     state = loaded.settings.state
     if state.backend == "memory":
         return Memory(capacity=state.capacity, per_key=state.per_key, lock=loaded.data / "memory.lock")
-    return SQLiteState(loaded.data / "state.db", capacity=state.capacity, per_key=state.per_key)
+    return SQLiteState(loaded.data / "state.db", capacity=state.capacity, per_key=state.per_key, busy=busy)
 
 
 def open_journal(loaded: Loaded) -> Journal:

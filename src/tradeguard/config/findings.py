@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -10,14 +11,16 @@ from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys
 from tradeguard.checks.source import Source
 from tradeguard.config.build import check_data, make_checks
 from tradeguard.config.load import Loaded
-from tradeguard.config.rules import make_policy
+from tradeguard.config.rules import bearer_end, make_policy
 from tradeguard.config.settings import dot
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.guard import Guard
 from tradeguard.core.policy import Operations
 from tradeguard.core.principal import missing_scopes
 from tradeguard.secrets.master import load_master_keys
+from tradeguard.signing.bearer import BEARER
 
+_DAY: Final = 86_400_000_000_000
 _OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -38,6 +41,7 @@ def check(loaded: Loaded, environ: Mapping[str, str] = os.environ) -> list[str]:
         *_writable(loaded),
         *_beside(loaded),
         *_unused(loaded),
+        *_bearer(loaded, time.time_ns()),
     ]
 
 
@@ -95,6 +99,25 @@ def _unused(loaded: Loaded) -> Iterator[str]:
     given = frozenset(scope for scopes in loaded.settings.roles.values() for scope in scopes)
     for scope in sorted(set(loaded.settings.policy.scopes) - asked - given):
         yield f"policy.scopes: no operation asks for {scope!r} and no role gives it"
+
+
+def _bearer(loaded: Loaded, now: int) -> Iterator[str]:
+    """Find an end that has come, comes soon, or is none; and whom the guard would refuse instead of the host."""
+    if BEARER not in loaded.settings.signature.dialects:
+        return
+    left = -((now - bearer_end(loaded.settings)) // _DAY)
+    if left <= 0:
+        yield "bearer.until: it is over, and keys that are sent along are refused; take bearer out of signature"
+    elif left <= 30:
+        yield f"bearer.until: days left in which keys may be sent along: {left}; move their holders to signing"
+    elif left > 366:
+        yield "bearer.until: more than a year away; nobody moves to signing before an end that is so far"
+    coexisting = any(row.coexist is not None for row in Operations(loaded.settings.operations).all)
+    if coexisting and loaded.settings.bearer.header.lower() == "authorization":
+        yield (
+            "bearer.header: operations coexist; if your own authentication reads Authorization: Bearer, too, its "
+            "requests are refused here: name another field"
+        )
 
 
 def _opens(scopes: Iterable[str], asked: frozenset[str]) -> bool:

@@ -4,22 +4,29 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from datetime import date, timedelta
 from functools import partial
 from typing import Any, Final
 
 from tradeguard.backends.memory import MemoryKeys
+from tradeguard.checks.bearer import Bearer
 from tradeguard.checks.signature import Signature
 from tradeguard.config.settings import Fault, Settings, dot, nearest
 from tradeguard.core.cors import Cors
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.policy import Operations, Policy
+from tradeguard.core.ports import Keys
 from tradeguard.core.principal import SCOPES
 from tradeguard.core.proxy import Proxies
+from tradeguard.signing.bearer import BEARER
 from tradeguard.signing.row import Row
 from tradeguard.signing.rows import ROWS
 
 _TIES: Final = 20  # of rows that say different things about one path, more are not listed
 _SECTIONS: Final = frozenset({"roles", "proxies", "cors"})  # of a policy: each has a section of its own
+DIALECTS: Final = (*ROWS, BEARER)
+"""What signature.dialects may name."""
+_DAY: Final = 86_400_000_000_000
 _KEYLIKE = re.compile(r"(env|systemd):[A-Za-z0-9_-]{43}", re.ASCII)
 
 
@@ -57,8 +64,67 @@ def make_cors(settings: Settings) -> Cors | None:
 
 
 def make_rows(settings: Settings) -> tuple[Row, ...]:
-    """Return the rows of the dialects that the section signature names."""
-    return tuple(ROWS[name] for name in settings.signature.dialects)
+    """Return the rows of the dialects that the section signature names; `bearer` signs nothing and has none."""
+    return tuple(ROWS[name] for name in settings.signature.dialects if name != BEARER)
+
+
+def make_signature(settings: Settings, keys: Keys) -> list[Signature]:
+    """Return the check of signatures, as the section signature describes it; none where nothing is signed.
+
+    Raises:
+        ConfigError: a dialect covers too little and is not accepted by name.
+    """
+    rows, accept = make_rows(settings), settings.signature.accept
+    if BEARER in settings.signature.dialects and BEARER not in accept:
+        raise ConfigError(
+            "dialect bearer signs nothing of a request: whoever reads one can send any other in its sender's name; if "
+            'the venue\'s clients leave you no choice, add "bearer" to accept'
+        )
+    return [Signature(keys, rows, [name for name in accept if name != BEARER])] if rows else []
+
+
+def make_bearer(settings: Settings, keys: Keys, *, plain: bool = False, announce: bool = False) -> list[Bearer]:
+    """Return the check of secrets that are sent along, as the section bearer describes it; none where it is not named.
+
+    Args:
+        settings: the configuration.
+        keys: where key records are found.
+        plain, announce: see `Bearer`.
+    """
+    if BEARER not in settings.signature.dialects:
+        return []
+    given, until = settings.bearer, bearer_end(settings)
+    return [
+        Bearer(keys, until=until, accept=given.lanes, header=given.header, key=given.key, plain=plain,
+               announce=announce)
+    ]  # fmt: skip
+
+
+def bearer_end(settings: Settings) -> int:
+    """Return when keys are no longer sent along, ns UTC: the end of the day that the section bearer names.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    try:
+        day = date.fromisoformat(settings.bearer.until)
+        return (day - date(1970, 1, 1) + timedelta(days=1)).days * _DAY
+    except ValueError:
+        missing = "is no day" if settings.bearer.until else "missing"
+        raise ConfigError(
+            f"bearer.until: {missing}; write the last day on which keys may be sent along, such as 2027-03-31"
+        ) from None
+
+
+def bearer_fields(settings: Settings) -> str:
+    """Return the fields in which a key is sent along, a line each, as a client writes them."""
+    given = settings.bearer
+    scheme = "Bearer " if given.header.lower() == "authorization" else ""
+    return (
+        f"{given.key}: <id>\n{given.header}: {scheme}<secret>"
+        if given.key
+        else f"{given.header}: {scheme}<id>.<secret>"
+    )
 
 
 def find_faults(settings: Settings, wrong: frozenset[str]) -> list[Fault]:
@@ -104,10 +170,10 @@ def _signature(settings: Settings) -> Iterator[Fault]:
     unknown = [
         Fault(
             dot(["signature", "dialects", place]),
-            f"no dialect is called {name!r}; there are {', '.join(ROWS)}{nearest(name, tuple(ROWS))}",
+            f"no dialect is called {name!r}; there are {', '.join(DIALECTS)}{nearest(name, DIALECTS)}",
         )
         for place, name in enumerate(dialects)
-        if name not in ROWS
+        if name not in DIALECTS
     ]
     strange = [
         Fault(dot(["signature", "accept", place]), f"{name!r} is none of signature.dialects{nearest(name, dialects)}")
@@ -116,7 +182,18 @@ def _signature(settings: Settings) -> Iterator[Fault]:
     ]
     yield from unknown + strange
     if not unknown and not strange:
-        yield from _refusal("signature", lambda: Signature(MemoryKeys(), make_rows(settings), accept))
+        yield from _refusal("signature", partial(make_signature, settings, MemoryKeys()))
+
+
+def _bearer(settings: Settings) -> Iterator[Fault]:
+    given = settings.bearer
+    if BEARER in settings.signature.dialects:
+        wrong = list(_refusal("bearer.until", partial(bearer_end, settings), "bearer.until: "))
+        yield from wrong or _refusal("bearer", partial(make_bearer, settings, MemoryKeys()), "Bearer: ")
+    elif given != type(given)():
+        yield Fault(
+            "bearer", 'unused; name "bearer" in signature.dialects and signature.accept, or leave the section out'
+        )
 
 
 def _policy(settings: Settings) -> Iterator[Fault]:
@@ -177,6 +254,7 @@ _RULES: Final[tuple[tuple[frozenset[str], Callable[[Settings], Iterator[Fault]]]
     (frozenset({"cors"}), _cors),
     (frozenset({"state"}), _state),
     (frozenset({"keys"}), _keys),
+    (frozenset({"signature", "bearer"}), _bearer),
     (frozenset({"signature"}), _signature),
     (frozenset({"policy"}), _policy),
     (frozenset({"policy", "roles"}), _roles),

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeGuard
 
@@ -10,12 +11,13 @@ from tradeguard.core.errors import ConfigError
 from tradeguard.core.policy import ANSWERS, LANES
 
 try:
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+    from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 except ImportError as error:
     raise ConfigError('a configuration file needs pydantic: pip install "tradeguard[config]"') from error
 
 _TEXT: Final = r"^[^\x00]+$"
 _OPTIONAL: Final = r"^[^\x00]*$"
+_DAY_TEXT: Final = r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2})?$"
 _REFERENCE: Final = r"^(?:(?:file|mount):/[^\x00-\x1f]+|env:[A-Za-z_][A-Za-z0-9_]*|systemd:[A-Za-z0-9_.@-]+)$"
 _REFER: Final = (
     'say where the master key is: "file:/path", "mount:/path", "env:NAME" or "systemd:NAME"; '
@@ -42,6 +44,7 @@ _OPERATION: Final = {
     },
 }
 Names = Annotated[tuple[str, ...], Field(strict=False)]  # TOML has lists, which a strict tuple refuses
+Day = Annotated[str, BeforeValidator(lambda value: value.isoformat() if type(value) is date else value)]  # TOML's own
 Rows = Annotated[
     dict[str, Any],
     WithJsonSchema({"type": "object", "additionalProperties": {"anyOf": [*_NAMES["anyOf"], _OPERATION]}}),
@@ -130,10 +133,32 @@ class Journal(_Section):
 class Signature(_Section):
     """How requests are signed."""
 
-    dialects: Names = Field(default=("tg1",), min_length=1, description="The dialects that are understood.")
+    dialects: Names = Field(
+        default=("tg1",), min_length=1, description="The dialects that are understood; `bearer` too."
+    )
     accept: Names = Field(
         default=(),
         description="Those of them that are used although they leave parts of a request unsigned, such as `binance`.",
+    )
+
+
+class Bearer(_Section):
+    """Keys whose secret is sent along, for clients that cannot sign yet. Used where `signature` names `bearer`."""
+
+    until: Day = Field(
+        default="", pattern=_DAY_TEXT, description="The last day of it (UTC), such as `2027-03-31`. It has one."
+    )
+    header: str = Field(
+        default="authorization", pattern=_TEXT, description="The field that carries the secret, such as `x-api-key`."
+    )
+    key: str = Field(
+        default="",
+        pattern=_OPTIONAL,
+        description="The field that carries the key id. Empty: it stands before the secret, `<id>.<secret>`.",
+    )
+    lanes: Names = Field(
+        default=(),
+        description="Lanes beyond `public` and `read` in which it is good. What is sent again there is done again.",
     )
 
 
@@ -193,6 +218,7 @@ class Settings(_Section):
     keys: Keys = Field(default_factory=Keys)
     journal: Journal = Field(default_factory=Journal)
     signature: Signature = Field(default_factory=Signature)
+    bearer: Bearer = Field(default_factory=Bearer)
     policy: Limits = Field(default_factory=Limits)
     cors: Cors = Field(default_factory=Cors)
     roles: dict[str, Names] = Field(default={}, description="Named sets of scopes that a key may hold.")
@@ -239,6 +265,7 @@ _SAY: Final[Mapping[str, str]] = {
 _MISSING: Final[Mapping[str, str]] = {"master_key.source": _REFER, "network.topology": _PLACE}
 _PATTERNS: Final[Mapping[str, str]] = {
     _REFERENCE: f"is no reference; {_REFER}",
+    _DAY_TEXT: "must be a day, such as 2027-03-31",
     _TEXT: "must not be empty",
     _OPTIONAL: "holds a character that no path has",
 }

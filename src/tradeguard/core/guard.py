@@ -233,16 +233,20 @@ class Guard:
             self._record_refusal(request, decision, plan)
         return decision
 
-    def finish(self, request: Request, status: int, detail: str = "") -> None:
+    def finish(self, request: Request, status: int, detail: str = "", denial: Denial | None = None) -> None:
         """Record the outcome of a granted request. Never raises: the answer may be on its way.
 
         Args:
             request: the granted one.
             status: what the handler answered; 0 if it did not.
             detail: what became of it where there was no answer.
+            denial: why the host refused it although it was granted; None where it did not.
         """
         try:
-            self.journal.append(event_of("outcome", request, self.runtime.now(), status, detail=detail))
+            code = ""
+            if denial is not None:
+                code, detail = denial.code, "; ".join(part for part in (denial.detail, detail) if part)
+            self.journal.append(event_of("outcome", request, self.runtime.now(), status, code, detail))
         except Exception:
             _log.exception("the outcome of request %s is not on record", request.id)
 

@@ -6,11 +6,11 @@ KeyRow is a record as a store keeps it; Mark and Changes are how somebody follow
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 from tradeguard.core.address import Networks
 from tradeguard.core.errors import ConfigError, KeyConflict
-from tradeguard.core.principal import UNRESTRICTED, Principal, Restrictions, Scope
+from tradeguard.core.principal import UNRESTRICTED, Principal, Restrictions, Scope, read_names
 
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 KeyState = Literal["pending", "active", "retiring", "suspended", "revoked", "compromised"]
@@ -145,7 +145,9 @@ class KeyRecord:
         if not KEY_ID.fullmatch(self.id):
             raise ConfigError(f"key id {self.id!r}: use 1 to 128 of A-Z a-z 0-9 _ -")
         for name in ("scopes", "roles", "granted", "networks"):
-            names = _parse_names(f"key {self.id}: {name}", getattr(self, name))
+            names = read_names(getattr(self, name))
+            if names is None:
+                raise ConfigError(f"key {self.id}: {name} is a collection, not a text, and holds texts")
             object.__setattr__(self, name, names if name == "networks" else frozenset(names))
         for name in _TEXTS:
             text = getattr(self, name)
@@ -195,15 +197,6 @@ class KeyRecord:
         return (
             f"KeyRecord(id={self.id!r}, dialect={self.dialect!r}, algorithm={self.algorithm!r}, state={self.state!r})"
         )
-
-
-def _parse_names(where: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        raise ConfigError(f"{where} is a collection, not a text")
-    names: tuple[Any, ...] = tuple(value) if isinstance(value, Iterable) else (None,)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{where} is a collection of texts")
-    return names
 
 
 def check_next(record: KeyRecord, stored: KeyRecord | None, owner: str | None) -> None:

@@ -7,10 +7,13 @@ The rules of the map:
 2.  `{name}` and `*` stand for one whole segment, `**` at the end for everything after its slash.
 3.  Segment by segment a literal beats `{name}` beats `*` beats `**`. Two rows that match one path without either
     beating the other are an error if they ask for different things.
-4.  HEAD has the rows of GET too, but those that it has itself.
-5.  The lane is `read` for GET and HEAD, else `order`. `cancel`, `funds`, `admin` and `public` are declared, and never
+4.  HEAD has the rows of GET too, but those that it has itself. Where a HEAD row meets a GET row that is as strong or
+    stronger, both ask for the same: routers do not agree which of the two routes answers.
+5.  `**` stands for an empty rest too, but not below a broader `**` that asks for something else: routers do not agree
+    which of the two routes that is, so it is refused if it has no row of its own (`GET /files/`).
+6.  The lane is `read` for GET and HEAD, else `order`. `cancel`, `funds`, `admin` and `public` are declared, and never
     on `**`.
-6.  What no row matches is refused.
+7.  What no row matches is refused.
 """
 
 import math
@@ -18,13 +21,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from itertools import combinations
+from itertools import combinations, product
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from tradeguard.core.cors import Cors
 from tradeguard.core.errors import ConfigError
-from tradeguard.core.principal import SCOPES, Scope, check_scopes, covers
+from tradeguard.core.pattern import beats, leaves_rest, rank, shape, tied
+from tradeguard.core.principal import SCOPES, Scope, check_scopes, covers, parse_names, read_names
 from tradeguard.core.proxy import Proxies
 
 Lane = Literal["public", "read", "order", "cancel", "funds", "admin"]
@@ -81,14 +85,10 @@ class Policy:
     cors: Cors | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.scopes, str):
-            raise ConfigError(f"policy: scopes is a collection of names, not the text {self.scopes!r}")
-        object.__setattr__(self, "scopes", frozenset(self.scopes))
+        for name in ("scopes", "tiers"):
+            object.__setattr__(self, name, parse_names(f"policy: {name}", getattr(self, name)))
         roles = {name: _parse_role(name, scopes, self.vocabulary) for name, scopes in self.roles.items()}
         object.__setattr__(self, "roles", MappingProxyType(roles))
-        if isinstance(self.tiers, str):
-            raise ConfigError(f"policy: tiers is a collection of names, not the text {self.tiers!r}")
-        object.__setattr__(self, "tiers", frozenset(self.tiers))
         for name in _LIMITS:
             value: object = getattr(self, name)
             kinds = (int, float) if name == "body_seconds" else (int,)
@@ -146,6 +146,8 @@ class Operation(NamedTuple):
 
 
 _Pattern = tuple[list[str], Operation]
+_NOWHERE: Final = Operation("", frozenset(), "admin")
+"""Stands in the tree where the map has no answer, so that no broader row gives one."""
 
 
 @dataclass(slots=True)
@@ -199,13 +201,16 @@ class Operations:
             operation = _parse_asks(row, method, asks, rest=segments[-1] == "**")
             groups.setdefault(method, []).append((segments, operation))
         self.all: tuple[Operation, ...] = tuple(operation for group in groups.values() for _, operation in group)
-        own = [_shape(segments) for segments, _ in groups.get("HEAD", ())]
-        inherited = [pattern for pattern in groups.get("GET", ()) if _shape(pattern[0]) not in own]
-        groups["HEAD"] = [*groups.get("HEAD", ()), *inherited]
+        own, reads = groups.get("HEAD", []), groups.get("GET", [])
+        _refuse_doubtful_heads(own, reads)
+        shapes = [shape(segments) for segments, _ in own]
+        groups["HEAD"] = [*own, *(pattern for pattern in reads if shape(pattern[0]) not in shapes)]
         for method, group in groups.items():
             _refuse_ties(group)
             for segments, operation in group:
                 self._add(method, segments, operation)
+            for segments in _find_doubtful_rests(group):
+                self._add(method, [*segments[:-1], ""], _NOWHERE)
 
     def match(self, method: str, path: str) -> Operation | None:
         """Return the operation of a request, or None. `path` is decoded and canonical."""
@@ -214,7 +219,7 @@ class Operations:
         root = self._roots.get(method)
         if found is None and root is not None and path.startswith("/"):
             found = root.find(path.split("/")[1:], 0)
-        return found
+        return None if found is _NOWHERE else found
 
     def check_scopes(self, vocabulary: frozenset[Scope]) -> None:
         """Raise `ConfigError` for the first operation that asks for a scope nobody declared."""
@@ -222,7 +227,7 @@ class Operations:
             check_scopes(operation.scopes, vocabulary, f"operation {operation.id!r}")
 
     def _add(self, method: str, segments: list[str], operation: Operation) -> None:
-        if all(_rank(segment) == 3 for segment in segments):
+        if all(rank(segment) == 3 for segment in segments):
             self._exact.setdefault(method, {}).setdefault("/" + "/".join(segments), operation)
             return
         node = self._roots.setdefault(method, _Node())
@@ -232,16 +237,6 @@ class Operations:
             node.rest = node.rest or operation
         else:
             node.here = node.here or operation
-
-
-def _shape(segments: list[str]) -> list[str]:
-    """What a pattern matches, whatever its parameters are called."""
-    return ["{}" if _rank(segment) == 2 else segment for segment in segments]
-
-
-def _rank(segment: str) -> int:
-    """3 literal, 2 {param}, 1 *, 0 **."""
-    return {"**": 0, "*": 1}.get(segment, 2 if segment.startswith("{") else 3)
 
 
 def _parse_row(row: object) -> tuple[str, list[str]]:
@@ -311,10 +306,8 @@ def _parse_coexist(row: str, value: Any, lane: str) -> int:
 
 
 def _parse_scopes(row: str, value: Any) -> frozenset[Scope]:
-    names: list[Any] = [value]
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        names = list(value)  # pyright: ignore[reportUnknownArgumentType]
-    if not all(isinstance(name, str) for name in names):
+    names = read_names([value] if isinstance(value, str) else value)
+    if names is None:
         raise ConfigError(f"operation {row!r}: scopes is a name or a list of names, not {value!r}")
     return frozenset(names)
 
@@ -328,20 +321,24 @@ def _parse_costs(row: str, value: Any) -> Mapping[str, int]:
 
 def _refuse_ties(group: list[_Pattern]) -> None:
     """Rule 3: where two rows match one path and neither is stronger all along, they must ask for the same."""
-    wild = [entry for entry in group if any(_rank(segment) < 3 for segment in entry[0])]
+    wild = [entry for entry in group if any(rank(segment) < 3 for segment in entry[0])]
     for (left, one), (right, two) in combinations(wild, 2):
-        if not one.asks_like(two) and _tied(left, right):
+        if not one.asks_like(two) and tied(left, right):
             raise ConfigError(f"operations {one.id!r} and {two.id!r} match the same paths and ask for different things")
 
 
-def _tied(left: list[str], right: list[str]) -> bool:
-    stronger = weaker = False
-    for a, b in zip(left, right, strict=False):
-        if _rank(a) == _rank(b) == 3 and a != b:
-            return False
-        if ("" in (a, b)) and "**" not in (a, b) and a != b:
-            return False
-        stronger, weaker = stronger or _rank(a) > _rank(b), weaker or _rank(a) < _rank(b)
-        if "**" in (a, b):
-            return stronger == weaker
-    return len(left) == len(right) and stronger == weaker
+def _refuse_doubtful_heads(own: list[_Pattern], reads: list[_Pattern]) -> None:
+    """Rule 4: some routers give HEAD to the route for GET, some to one for HEAD, so both must ask for the same."""
+    for (left, head), (right, get) in product(own, reads):
+        if not head.asks_like(get) and beats(right, left):
+            raise ConfigError(
+                f"operations {head.id!r} and {get.id!r} match the same paths and ask for different things, and routers "
+                "do not agree which of them answers HEAD; drop the HEAD row, or let it ask for what the GET row asks"
+            )
+
+
+def _find_doubtful_rests(group: list[_Pattern]) -> list[list[str]]:
+    """Rule 5: for some routers `**` is never empty, and they go on to a broader row, which asks for something else."""
+    return [
+        left for left, one in group if any(not one.asks_like(two) and leaves_rest(left, right) for right, two in group)
+    ]

@@ -22,11 +22,30 @@ SCOPES: Final[frozenset[Scope]] = frozenset({
 `orders:`. A policy may declare more names; a declared wildcard never covers `funds:withdraw`."""
 
 
+def read_names(value: object) -> tuple[str, ...] | None:
+    """Return a collection of texts in its order; None for a single text, for no collection, and for other contents."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return None
+    names: tuple[Any, ...] = tuple(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return names if all(isinstance(name, str) for name in names) else None
+
+
+def parse_names(where: str, value: object) -> frozenset[str]:
+    """Return a collection of names as a set.
+
+    Raises:
+        ConfigError: it is a single text, no collection, or holds something else than texts.
+    """
+    names = read_names(value)
+    if names is None:
+        found = f"the text {value!r}" if isinstance(value, str) else repr(value)
+        raise ConfigError(f"{where} is a collection of names, not {found}")
+    return frozenset(names)
+
+
 def check_scopes(scopes: Iterable[Scope], vocabulary: frozenset[Scope], where: str) -> frozenset[Scope]:
     """Return the scopes as a set, or raise `ConfigError` naming the first one that the vocabulary does not know."""
-    if isinstance(scopes, str):
-        raise ConfigError(f"{where}: scopes is a collection of names, not the text {scopes!r}")
-    names = frozenset(scopes)
+    names = parse_names(f"{where}: scopes", scopes)
     unknown = sorted(names - vocabulary)
     if unknown:
         raise ConfigError(f"{where}: unknown scope {unknown[0]!r}; declare it in the policy or use one of SCOPES")
@@ -66,7 +85,10 @@ class Restrictions:
 
     def __post_init__(self) -> None:
         for name in ("accounts", "symbols", "sides"):
-            object.__setattr__(self, name, _parse_names(name, getattr(self, name)))
+            names = parse_names(f"restrictions: {name}", getattr(self, name))
+            if "" in names:
+                raise ConfigError(f"restrictions: {name} is a collection of names, and one of them is empty")
+            object.__setattr__(self, name, names)
         if not frozenset(self.sides) <= {"buy", "sell"}:
             raise ConfigError("restrictions: sides are buy and sell")
         for name in ("order_notional", "day_notional"):
@@ -76,15 +98,6 @@ class Restrictions:
 
     def __bool__(self) -> bool:
         return self != UNRESTRICTED
-
-
-def _parse_names(name: str, value: Any) -> frozenset[str]:
-    names: tuple[Any, ...] = ("",)
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        names = tuple(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if not all(isinstance(one, str) and one for one in names):
-        raise ConfigError(f"restrictions: {name} is a collection of names, not {value!r}")
-    return frozenset(names)
 
 
 UNRESTRICTED: Final = Restrictions()

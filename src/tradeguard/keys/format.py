@@ -16,7 +16,7 @@ from tradeguard.core.errors import ConfigError
 from tradeguard.core.secret import Secret
 
 Env = Literal["live", "test"]
-Kind = Literal["hmac", "ed25519"]
+Kind = Literal["hmac", "ed25519", "bearer"]
 Scanner = Literal["gitleaks", "github", "precommit"]
 
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -38,7 +38,7 @@ def make_id(env: Env, kind: Kind) -> str:
 
     Args:
         env: "live" or "test".
-        kind: "hmac" or "ed25519".
+        kind: "hmac", "ed25519" or "bearer".
 
     Raises:
         ConfigError: another env or kind.
@@ -47,7 +47,7 @@ def make_id(env: Env, kind: Kind) -> str:
 
 
 def make_secret(env: Env) -> Secret:
-    """Return a new HMAC secret of 256 bits: the client uses this text as UTF-8.
+    """Return a new secret of 256 bits, to sign with or to send along: the client uses this text as UTF-8.
 
     Args:
         env: "live" or "test".

@@ -23,10 +23,12 @@ from tradeguard.core.secret import Secret
 from tradeguard.keys import life
 from tradeguard.keys.format import Env, Kind, make_id, make_secret, plausible
 from tradeguard.keys.possession import check_possession
+from tradeguard.keys.text import show_time
+from tradeguard.signing.bearer import BEARER, BEARER_SHA256, BearerDigest
 from tradeguard.signing.encoding import encode_base64url
 from tradeguard.signing.material import ED25519, HMAC_SHA256, Ed25519, Hmac
 
-_KINDS: Final[dict[str, Kind]] = {HMAC_SHA256: "hmac", ED25519: "ed25519"}
+_KINDS: Final[dict[str, Kind]] = {HMAC_SHA256: "hmac", ED25519: "ed25519", BEARER_SHA256: "bearer"}
 _ISSUABLE: Final = frozenset({
     "scopes", "roles", "account", "parent", "on_behalf_of", "label", "tier", "networks", "restrictions", "binding",
     "not_before", "expires", "reason",
@@ -35,14 +37,14 @@ _log = logging.getLogger("tradeguard")
 
 
 class Issued(NamedTuple):
-    """A new key. `secret` is what the client signs with, to be shown once; None where the client made it itself."""
+    """A new key. `secret` is what the client signs with or sends along, to be shown once; None where it made it."""
 
     record: KeyRecord
     secret: Secret | None
 
 
 class Issuer:
-    """Issues, imports, rotates, suspends, resumes, revokes and expires keys.
+    """Issues, imports, rotates, suspends, resumes, shortens, revokes and expires keys.
 
     Args:
         keys: the key store; in a server the one that its guard uses, so that the next request sees the change.
@@ -86,8 +88,8 @@ class Issuer:
         Args:
             actor: who issues it.
             owner: who will hold it.
-            dialect: how its requests are signed.
-            algorithm: "hmac-sha256" or "ed25519".
+            dialect: how its requests are signed; "bearer": its secret is sent along.
+            algorithm: "hmac-sha256" or "ed25519"; "bearer-sha256" with the dialect "bearer", and only there.
             public_key: the client's own Ed25519 key; without one a pair is made and its private half shown once.
             proof: the client's signature over `possession_text`.
             fields: further fields of the record: scopes, roles, account, parent, on_behalf_of, label, tier, networks,
@@ -218,6 +220,12 @@ class Issuer:
         """End a key for good."""
         return await self._take("compromise" if compromised else "revoke", await self.find(id), actor, reason)
 
+    async def shorten(self, id: str, until: int, *, actor: str, reason: str = "") -> KeyRecord:
+        """Give a key an end (ns UTC), or an earlier one; see `life.shorten`."""
+        record = await self.find(id)
+        after = life.shorten(record, until, at=self._runtime.now(), actor=actor, reason=reason)
+        return await self._lessen("keys.shortened", record, after, f"until {show_time(until)}; {reason}")
+
     async def expire(self, *, actor: str) -> list[KeyRecord]:
         """End all keys whose time is over. They do not verify any more as it is; this writes it down.
 
@@ -250,11 +258,11 @@ class Issuer:
     def _make_material(self, algorithm: str, public_key: bytes | None) -> tuple[Material, Secret | None]:
         if algorithm not in _KINDS:
             raise ConfigError(f"unknown algorithm {algorithm!r}; use {' or '.join(_KINDS)}")
-        if algorithm == HMAC_SHA256:
+        if algorithm != ED25519:
             if public_key is not None:
                 raise ConfigError("a public key is for ed25519")
             secret = make_secret(self._env)
-            return Hmac(secret), secret
+            return (Hmac(secret) if algorithm == HMAC_SHA256 else BearerDigest.of(secret)), secret
         if public_key is not None:
             return Ed25519(public_key), None
         seed = secrets.token_bytes(32)
@@ -267,6 +275,8 @@ class Issuer:
             raise ConfigError(f"key {record.id}: say who does this (actor)")
         if not record.owner:
             raise ConfigError(f"key {record.id}: say who holds it (owner)")
+        if (record.dialect == BEARER) != (record.algorithm == BEARER_SHA256):
+            raise ConfigError(f"key {record.id}: {BEARER_SHA256} is for the dialect {BEARER}, and nothing else is")
         granted = self.policy.scopes_of(record.roles)
         if record.granted != granted:
             record = replace(record, granted=granted)
@@ -287,15 +297,18 @@ class Issuer:
         return after
 
     async def _take(self, verb: life.Verb, record: KeyRecord, actor: str, reason: str) -> KeyRecord:
-        """Do what takes power away: stopped first, stored, and done even where it cannot be recorded."""
         after = life.step(record, verb, at=self._runtime.now(), actor=actor, reason=reason)
-        ticket = self._append(_CODES[verb], record, actor, reason)
+        return await self._lessen(_CODES[verb], record, after, reason)
+
+    async def _lessen(self, code: str, record: KeyRecord, after: KeyRecord, detail: str) -> KeyRecord:
+        """Take power away: stopped first, stored, and done even where it cannot be recorded."""
+        ticket = self._append(code, record, after.actor, detail)
         await self._stop(record)
-        await self._put(_CODES[verb], [after])
+        await self._put(code, [after])
         try:
             await self._runtime.wait(ticket)
         except BackendDown as error:
-            _log.critical("%s of key %s by %s is not on record: %s", _CODES[verb], record.id, actor, error)
+            _log.critical("%s of key %s by %s is not on record: %s", code, record.id, after.actor, error)
         return after
 
     async def _stop(self, record: KeyRecord) -> None:

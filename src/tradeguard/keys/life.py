@@ -10,6 +10,7 @@ The rules:
 4.  `funds:withdraw` takes an allow list and an end within 90 days. An imported key may have a waiver instead; then it
     ends when the waiver does.
 5.  `funds:withdraw` and `keys:admin` are never on one key.
+6.  The end of a key may be brought forward, never put off: for a longer time it is rotated.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from tradeguard.core.errors import ConfigError, KeyConflict
 from tradeguard.core.key import KeyRecord, KeyState, Material
 from tradeguard.core.policy import Policy
 from tradeguard.core.principal import check_scopes, covers
+from tradeguard.keys.text import show_time
 
 Verb = Literal["activate", "suspend", "resume", "retire", "revoke", "compromise", "expire"]
 HOUR: Final = 3_600_000_000_000
@@ -75,6 +77,35 @@ def step(record: KeyRecord, verb: Verb, *, at: int, actor: str, reason: str = ""
     if verb == "resume" and record.successor:
         state = "retiring"
     return replace(record, state=state, actor=actor, reason=reason, version=record.version + 1)
+
+
+def shorten(record: KeyRecord, until: int, *, at: int, actor: str, reason: str = "") -> KeyRecord:
+    """Return the next version of a record, with an end or an earlier one (rule 6).
+
+    Args:
+        record: as it is stored.
+        until: its end, ns UTC.
+        at: now, ns UTC.
+        actor: who does it.
+        reason: why.
+
+    Raises:
+        ConfigError: nobody is named as the actor, or the end is no later than now or than its beginning.
+        KeyConflict: the key has ended, or ends no later as it is.
+    """
+    if not actor:
+        raise ConfigError(f"key {record.id}: say who does this (actor)")
+    if record.state in ENDED:
+        raise KeyConflict(f"key {record.id} is {record.state}, which is its end already")
+    if record.expires is not None and record.expires <= until:
+        raise KeyConflict(
+            f"key {record.id} ends {show_time(record.expires)}; that is brought forward, never put off: rotate it"
+        )
+    if until <= at:
+        raise ConfigError(f"key {record.id}: its end lies ahead; to end it now, revoke it")
+    if record.not_before is not None and until <= record.not_before:
+        raise ConfigError(f"key {record.id}: it would end before it begins")
+    return replace(record, expires=until, actor=actor, reason=reason, version=record.version + 1)
 
 
 def rotate(

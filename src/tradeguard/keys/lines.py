@@ -2,8 +2,6 @@
 
 import csv
 import json
-from base64 import b64decode
-from binascii import Error as BinasciiError
 from binascii import unhexlify
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,18 +13,19 @@ from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord, KeyState, Material
 from tradeguard.keys.codec import make_restrictions
 from tradeguard.keys.possession import check_possession
-from tradeguard.keys.text import check_time, parse_time
+from tradeguard.keys.text import check_time, decode_base64, parse_time
+from tradeguard.signing.bearer import BEARER, BEARER_SHA256, BearerDigest
 from tradeguard.signing.material import ED25519, HMAC_SHA256, make_material
 
 Format = Literal["csv", "jsonl"]
 Decrypt = Callable[[bytes, Mapping[str, str]], bytes]
 _LINE: Final = 65_536  # characters
-_URL_SAFE: Final = str.maketrans("-_", "+/", "=")
 _LISTS: Final = ("scopes", "roles", "networks")
 _TEXTS: Final = ("owner", "account", "parent", "on_behalf_of", "label", "tier", "binding", "waiver", "reason")
 _TIMES: Final = ("created", "not_before", "expires")
 _OTHER: Final = (
-    "id", "dialect", "algorithm", "secret", "encoding", "public_key", "proof", "permissions", "restrictions", "state",
+    "id", "dialect", "algorithm", "secret", "secret_sha256", "encoding", "public_key", "proof", "permissions",
+    "restrictions", "state",
 )  # fmt: skip
 COLUMNS: Final = frozenset({*_LISTS, *_TEXTS, *_TIMES, *_OTHER})
 """What a file of keys may say of a key."""
@@ -180,23 +179,22 @@ def _make_record(row: Mapping[str, Any], reading: Reading) -> KeyRecord:
     state = _text(row, "state") or ("active" if proven else "pending")
     if state == "active" and not proven:
         raise ConfigError("a public key without proof of possession is imported as pending")
-    id, dialect = _text(row, "id"), _text(row, "dialect") or "tg1"
+    # clients who send nothing but their secret know no id
+    id = _text(row, "id") or (material.id if isinstance(material, BearerDigest) else "")
+    dialect = _text(row, "dialect") or "tg1"
     return KeyRecord(id=id, dialect=dialect, material=material, state=cast("KeyState", state), **fields)
 
 
 def _read_material(row: Mapping[str, Any], reading: Reading) -> tuple[Material, bool]:
     """Return the material of a line, and whether its holder is known to possess it."""
+    if _text(row, "dialect") == BEARER:
+        return _read_bearer(row, reading), True
     secret, public_key = _exact(row, "secret"), _text(row, "public_key")
+    if _text(row, "secret_sha256"):
+        raise ConfigError("secret_sha256 is for the dialect bearer; what verifies signatures is the secret itself")
     if bool(secret) == bool(public_key):
         raise ConfigError("a line has a secret or a public_key, one of the two")
-    value = _decode(secret or public_key, _text(row, "encoding") or ("text" if secret else "base64"))
-    if secret and reading.decrypt is not None:
-        try:
-            value = reading.decrypt(value, {name: str(item) for name, item in row.items()})
-            if not isinstance(value, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - it is somebody else's code
-                raise TypeError
-        except Exception as error:  # the venue's own code; its words may hold the secret
-            raise ConfigError(f"the secret cannot be decrypted: {type(error).__name__}") from None
+    value = _read_secret(row, reading) if secret else _decode(public_key, _text(row, "encoding") or "base64")
     material = make_material(_text(row, "algorithm") or (HMAC_SHA256 if secret else ED25519), value)
     if secret and _text(row, "state") == "pending":
         raise ConfigError("only a public key waits for a proof of possession")
@@ -207,6 +205,39 @@ def _read_material(row: Mapping[str, Any], reading: Reading) -> tuple[Material, 
     return material, bool(secret or proof or reading.proven)
 
 
+def _read_bearer(row: Mapping[str, Any], reading: Reading) -> BearerDigest:
+    """Return what is kept of a secret that is sent along: its digest, or that of the secret."""
+    digest = _text(row, "secret_sha256")
+    if bool(digest) == bool(_exact(row, "secret")) or _text(row, "public_key") or _text(row, "proof"):
+        raise ConfigError("a bearer key has a secret or its secret_sha256, one of the two")
+    if _text(row, "algorithm") not in ("", BEARER_SHA256):
+        raise ConfigError(f"the algorithm of the dialect {BEARER} is {BEARER_SHA256}")
+    if _text(row, "state") == "pending":
+        raise ConfigError("only a public key waits for a proof of possession")
+    if not digest:
+        secret = _read_secret(row, reading)
+        if b"." in secret and not _text(row, "id"):
+            raise ConfigError("a secret with a dot does not find its key alone; give the key an id, or issue a new one")
+        return BearerDigest.of(secret)
+    value = _decode(digest, _text(row, "encoding") or "hex")
+    if len(value) != 32:
+        raise ConfigError("secret_sha256 is the SHA-256 of the secret: 64 hex digits, or base64 with that encoding")
+    return BearerDigest(value)
+
+
+def _read_secret(row: Mapping[str, Any], reading: Reading) -> bytes:
+    value = _decode(_exact(row, "secret"), _text(row, "encoding") or "text")
+    if reading.decrypt is None:
+        return value
+    try:
+        value = reading.decrypt(value, {name: str(item) for name, item in row.items()})
+        if not isinstance(value, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - it is somebody else's code
+            raise TypeError
+    except Exception as error:  # the venue's own code; its words may hold the secret
+        raise ConfigError(f"the secret cannot be decrypted: {type(error).__name__}") from None
+    return value
+
+
 def _decode(text: str, encoding: str) -> bytes:
     try:
         match encoding:
@@ -215,11 +246,10 @@ def _decode(text: str, encoding: str) -> bytes:
             case "hex":
                 return unhexlify(text)
             case "base64":
-                bare = text.translate(_URL_SAFE)
-                return b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+                return decode_base64(text)
             case _:
                 raise ConfigError("encoding is text, hex or base64")
-    except (ValueError, BinasciiError):
+    except ValueError:
         raise ConfigError(f"a secret or key is not in its encoding, {encoding}") from None
 
 

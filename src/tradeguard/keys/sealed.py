@@ -11,10 +11,11 @@ key.
 import hmac
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
+from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError, Tampered
 from tradeguard.core.key import Changes, KeyRecord, KeyRow, Mark, Material, Storable
 from tradeguard.core.policy import Policy
@@ -35,6 +36,33 @@ class _Box(NamedTuple):
     salt: bytes
     mac_key: bytes
     decoy: KeyRow
+
+
+@runtime_checkable
+class _Rewraps(Protocol):
+    """A sealer that puts what an older master key sealed under the primary one. It may not wait."""
+
+    async def rewrap(self, sealed: bytes, /) -> bytes: ...
+
+
+@runtime_checkable
+class _Reseals(Protocol):
+    """A table that can exchange what is sealed in it, in one step."""
+
+    async def reseal(
+        self,
+        change: Callable[[KeyRow], KeyRow],
+        change_kept: Callable[[str, bytes], bytes],
+        told: Callable[[int, int], None],
+        /,
+    ) -> int: ...
+
+
+class Resealed(NamedTuple):
+    """What became of a store: how many keys were put under the primary master key, and which do not verify."""
+
+    keys: int
+    refused: tuple[str, ...]
 
 
 class SealedKeys:
@@ -110,6 +138,33 @@ class SealedKeys:
     async def uses(self, ids: Sequence[str], /) -> Mapping[str, int]:
         """Return when keys were last used."""
         return await self.table.uses(ids)
+
+    async def reseal(self, told: Callable[[int, int], None] = lambda _done, _all: None) -> Resealed:
+        """Put everything under the primary master key, so that older ones can be retired: all of it, or nothing.
+
+        A row that does not verify is left as it is; it is refused before and after. What runs meanwhile goes on, if it
+        has the primary master key at hand.
+
+        Args:
+            told: hears how many keys are done, of how many.
+
+        Raises:
+            ConfigError: a master key is missing, or the store or its sealer cannot do this.
+            Tampered: a data key was changed; nothing was done.
+        """
+        box, sealer, table, refused = await self._unlocked(), self._sealer, self.table, list[str]()
+        if not isinstance(sealer, _Rewraps) or not isinstance(table, _Reseals):
+            raise ConfigError("this key store cannot be put under another master key")
+
+        def change(row: KeyRow) -> KeyRow:
+            if not hmac.compare_digest(row.mac, _mac(row, box.mac_key)):
+                refused.append(row.id)  # a new MAC would make it good
+                return row
+            row = row._replace(sealed=drive(sealer.rewrap(row.sealed)))
+            return row._replace(mac=_mac(row, box.mac_key))
+
+        changed = await table.reseal(change, lambda _, value: drive(sealer.rewrap(value)), told)
+        return Resealed(changed, tuple(refused))
 
     def close(self) -> None:
         """Let go of the table's files; the next use opens them again."""

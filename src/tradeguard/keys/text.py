@@ -1,6 +1,7 @@
-"""Text: times and durations as operators write and read them."""
+"""Text: times, durations and base64 as operators write and read them."""
 
 import re
+from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,6 +13,7 @@ _DURATION = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2}))?", re.ASCII
 )
+_URL_SAFE: Final = str.maketrans("-_", "+/", "=")
 LATEST: Final = 253_402_300_799 * _SECOND
 """The last second of the year 9999, ns UTC: no time lies behind it."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,3 +68,13 @@ def show_time(at: int | None) -> str:
     if not 0 <= at <= LATEST:
         return str(at)
     return (_EPOCH + timedelta(seconds=at // _SECOND)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def decode_base64(text: str) -> bytes:
+    """Read base64 of either alphabet (RFC 4648, 4 and 5), with or without padding.
+
+    Raises:
+        ValueError: it is none.
+    """
+    bare = text.translate(_URL_SAFE)
+    return b64decode(bare + "=" * (-len(bare) % 4), validate=True)

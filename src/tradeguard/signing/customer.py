@@ -49,7 +49,8 @@ _KEYS: Final[Mapping[str, str]] = {
 class Venue(NamedTuple):
     """What the page is made from.
 
-    `scheme`, `authority` and `prefix` are where the API is; `prefix` is the path it is mounted at, or empty.
+    `scheme`, `authority` and `prefix` are where the API is; `prefix` is the path it is mounted at, or empty. `sent` are
+    the fields in which a key is sent along, and `until` its last day, where the venue takes that.
     """
 
     rows: Sequence[Row]
@@ -59,21 +60,37 @@ class Venue(NamedTuple):
     authority: str
     scheme: str = "https"
     prefix: str = ""
+    sent: str = ""
+    until: str = ""
 
 
 def write_page(venue: Venue) -> str:
     """Return the page, as Markdown."""
     names = " or ".join(f"`{row.name}`" for row in venue.rows)
+    how = [f"Requests are signed as {names} says."] if names else []
+    how += [f"Until {venue.until} keys may be sent along instead."] if venue.sent and names else []
     blocks = [
         "# Authentication",
-        f"The API is at `{venue.scheme}://{venue.authority}{venue.prefix}`. Requests are signed as {names} says.",
+        " ".join([f"The API is at `{venue.scheme}://{venue.authority}{venue.prefix}`.", *how]),
         "A key has one dialect and one algorithm, which you were told with it. Nobody asks you for the secret.",
+        *_sent(venue),
         *(block for row in venue.rows for block in _dialect(venue, row)),
         *_limits(venue.policy),
         *_operations(venue),
         *_errors(venue),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _sent(venue: Venue) -> Iterator[str]:
+    if venue.sent:
+        yield "## Sending the key along: `bearer`"
+        yield "A key of this dialect signs nothing. Each request carries it, over HTTPS only:"
+        yield f"```text\n{venue.sent}\n```"
+        yield (
+            f"The last day of it is {venue.until} (UTC). Whoever sees one such request can act in your name, so keep "
+            "it out of logs and URLs; a key that went over plain HTTP is to be replaced."
+        )
 
 
 def sign_example(venue: Venue, row: Row, algorithm: str) -> Outgoing:

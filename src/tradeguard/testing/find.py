@@ -34,15 +34,18 @@ class KeysConformance(Suite):
         return self.run(keys, keys.find(id))
 
     def test_its_colour_is_one_that_hosts_know(self) -> None:
+        """`colour` says how it waits: instant, brief, blocking or async."""
         assert self.make().colour in get_args(Colour)
 
     def test_a_known_key_is_found_under_its_own_id(self) -> None:
+        """`find` gives a `KeyRecord` with the id that was asked for, and material that verifies."""
         found = self.find(self.known)
         assert isinstance(found, KeyRecord)
         assert found.id == self.known
         assert isinstance(found.material, Material)
 
     def test_a_key_is_the_same_each_time_it_is_found(self) -> None:
+        """Two lookups of an unchanged key say the same of it, its secret included."""
         one, two = self.find(self.known), self.find(self.known)
         assert one is not None
         assert two is not None
@@ -53,32 +56,38 @@ class KeysConformance(Suite):
         ["{}x", "x{}", "{} ", " {}", "{}\x00", "{}%", "%", "_" * 9, "", "{}' OR '1'='1", "{}\n", "*", "{}/../{}"],
     )
     def test_no_other_id_finds_it(self, change: str) -> None:
+        """Ids are compared byte for byte: no wildcard, no trimming, no injection."""
         assert self.find(change.replace("{}", self.known)) is None
 
     def test_an_id_in_another_case_does_not_find_it(self) -> None:
+        """Upper and lower case are different ids, also where the table's collation disagrees."""
         other = self.known.swapcase()
         assert other != self.known, "give a known id that has a letter in it"
         found = self.find(other)
         assert found is None or found.id == other  # a table that compares without case answers with the wrong one
 
     def test_the_longest_id_that_a_stranger_may_send_is_nobody(self) -> None:
+        """An unknown id of 128 characters is None, not an error."""
         id = "k" * 128
         assert KEY_ID.fullmatch(id)
         assert self.find(id) is None
 
     def test_a_signature_of_somebody_else_does_not_verify(self) -> None:
+        """`material.verify` is False for signatures of any length that the key did not make."""
         found, keys = self.find(self.known), self.make()
         assert found is not None
         for signature in (b"", bytes(32), bytes(64)):
             assert not self.run(keys, found.material.verify(b"message", signature))
 
     def test_many_find_it_at_once(self) -> None:
+        """Lookups at the same time all find the key."""
         keys = self.make()
         found = self.race(keys, lambda _: keys.find(self.known))
         assert {record.id for record in found if record is not None} == {self.known}
         assert None not in found
 
     def test_it_works_behind_the_cache(self) -> None:
+        """`CachedKeys` can stand in front of it."""
         keys = CachedKeys(self.make())
         found = self.run(keys, keys.find(self.known))
         assert found is not None

@@ -58,11 +58,13 @@ class JournalConformance(Suite):
             ticket.wait()
 
     def test_appending_never_waits_so_its_colour_is_instant(self) -> None:
+        """`append` is called on the path of a request, so it may not wait."""
         assert self.make().colour == "instant"
 
     @settings(SETTINGS, max_examples=50)
     @given(events=st.lists(EVENTS, max_size=5))
     def test_events_are_kept_field_for_field_and_in_order(self, events: list[Event]) -> None:
+        """Every field of an event is kept as it was given, and events stay in their order."""
         journal = self.make()
         self.append(journal, *events)
         journal.flush()
@@ -73,12 +75,14 @@ class JournalConformance(Suite):
         "text", ['"}\n{"kind":"outcome"', "\r\n", "\x00", "\u2028\u2029", "\x85", "é\U0001f511", "\\"]
     )
     def test_no_text_of_a_stranger_makes_two_events_of_one(self, text: str) -> None:
+        """Line breaks, quotes and controls in a field stay in that field (log forging)."""
         journal = self.make()
         self.append(journal, event(1, path=text, detail=text))
         [line] = self.read(journal)
         assert (line["path"], line["detail"]) == (text, text)
 
     def test_a_ticket_is_done_once_it_was_waited_for_and_calls_back_once(self) -> None:
+        """A ticket is done after `wait`; each callback is called once, late ones at once."""
         ticket = self.make().append(event(1))
         calls: list[int] = []
         ticket.then(lambda: calls.append(1))
@@ -89,6 +93,7 @@ class JournalConformance(Suite):
         assert calls == [1, 2]
 
     def test_of_many_writers_no_event_is_lost_or_mixed(self) -> None:
+        """Events of several threads or tasks are all there, each whole."""
         journal = self.make()
 
         async def write(place: int) -> None:
@@ -101,6 +106,7 @@ class JournalConformance(Suite):
         assert all(len(line["detail"]) == int(line["request_id"], 16) % 1000 for line in lines)
 
     def test_what_is_only_counted_takes_no_room_until_it_is_flushed(self) -> None:
+        """However often a code is counted, it becomes one event at most."""
         journal = self.make()
         for _ in range(10_000):
             journal.count("source.gated", 1_000)
@@ -108,6 +114,7 @@ class JournalConformance(Suite):
         assert len(self.read(journal)) <= 1
 
     def test_one_that_cannot_write_says_so_in_the_ticket_and_never_raises(self) -> None:
+        """A lost event is `BackendDown` from its ticket; nothing else raises."""
         journal = self.broken()
         if journal is None:
             pytest.skip("no broken journal is given")

@@ -127,28 +127,34 @@ class StateConformance(StateSuite):
     @settings(SETTINGS, max_examples=200)
     @given(trace=TRACES)
     def test_any_trace_means_what_the_model_says(self, trace: Trace) -> None:
+        """Any sequence of commits and writes comes out as `core/conditions.py` says."""
         self._replay(trace)
 
     @pytest.mark.parametrize("until", [200, 300])
     def test_one_message_twice_in_one_commit_means_what_the_model_says(self, until: int) -> None:
+        """A commit that names a message twice is settled as the model does it."""
         both = (Once(nonce(1), 200), Once(nonce(1), until))
         self._replay([Commit(both, 100, None, denied=False, reserve=False)])
 
     @pytest.mark.parametrize("value", [5, 6])
     def test_one_counter_twice_in_one_commit_means_what_the_model_says(self, value: int) -> None:
+        """A commit that advances a counter twice is settled as the model does it."""
         both = Commit((Advance(nonce(1), 5, 2), Advance(nonce(1), value, 2)), 100, None, denied=False, reserve=False)
         later = [both._replace(conditions=(Advance(nonce(1), value, 2),)) for value in (4, 5, 6, 7, 6)]
         self._replay([both, *later])
 
     def test_the_first_user_is_named_also_behind_a_message_that_is_too_late(self) -> None:
+        """`first` is found whatever else in the commit failed."""
         state = self.make()
         self.settle(state, Once(nonce(1), 200), id="first")
         assert self.settle(state, Once(nonce(2), 50), Once(nonce(1), 200), id="second").first == "first"
 
     def test_the_kinds_that_the_library_needs_are_settled(self) -> None:
+        """`supports` has at least `Once`, `Advance` and `Below`."""
         assert self.make().supports >= {Once, Advance, Below}
 
     def test_a_kind_it_does_not_support_is_an_error_and_nothing_takes_effect(self) -> None:
+        """What cannot be settled is a `TypeError`, before anything is stored."""
         state = self.make()
         if Quota in state.supports:
             pytest.skip("it settles every kind")
@@ -158,12 +164,14 @@ class StateConformance(StateSuite):
 
     @pytest.mark.parametrize(("value", "width"), [(-1, 1), (2**128, 1), (5, 0)])
     def test_a_value_that_no_counter_has_is_an_error_and_nothing_takes_effect(self, value: int, width: int) -> None:
+        """A counter outside 0 to 2**128 - 1, or a width below 1, is a `ValueError`, before anything is stored."""
         state = self.make()
         with pytest.raises(ValueError, match="Advance takes values from 0 to"):
             self.settle(state, Once(nonce(1), 200), Advance(nonce(1), value, width))
         assert not self.settle(state, Once(nonce(1), 200)).failed
 
     def test_a_time_beyond_all_calendars_is_remembered_for_good(self) -> None:
+        """A time above 64 bits is as good as for ever, and no overflow."""
         state = self.make()
         assert not self.settle(state, Once(nonce(1), 2**70)).failed
         assert self.settle(state, Once(nonce(1), 2**70), at=2**62).failed
@@ -172,6 +180,7 @@ class StateConformance(StateSuite):
 
     @pytest.mark.parametrize(("ahead", "behind"), [(-1, False), (0, False), (1, True)])
     def test_a_store_that_is_older_than_the_node_has_seen_settles_nothing(self, ahead: int, behind: bool) -> None:
+        """A restored copy is `behind`, and nothing takes effect in it."""
         state = self.make()
         self.run(state, state.set("halt", 1))
         now = self.settle(state)
@@ -180,19 +189,23 @@ class StateConformance(StateSuite):
         assert bool(self.settle(state, Once(nonce(1), 200)).failed) is not behind
 
     def test_a_store_of_another_epoch_settles_nothing(self) -> None:
+        """A store that was emptied or exchanged is `behind`."""
         state = self.make()
         assert self.run(state, state.commit([Once(nonce(1), 200)], 100, "r", ("another epoch", 0))).behind
         assert not self.settle(state, Once(nonce(1), 200)).failed
 
     def test_every_store_has_an_epoch_of_its_own(self) -> None:
+        """Two new stores can be told apart."""
         assert self.settle(self.make()).epoch != self.settle(self.make()).epoch
 
     def test_a_denied_request_spends_its_message(self) -> None:
+        """`Once` takes effect although a judge refused, so that the message cannot come again."""
         state = self.make()
         assert not self.settle(state, Once(nonce(1), 200), denied=True, id="denied").failed
         assert self.settle(state, Once(nonce(1), 200)).first == "denied"
 
     def test_a_number_stops_what_is_not_above_it_until_its_time(self) -> None:
+        """`Below` fails while one of its numbers stands at the value or above, and passes from its `until` on."""
         state, below = self.make(), Below(("halt", "halt:acme"), 2)
         self.run(state, state.set("halt:acme", 2, 200))
         assert self.settle(state, below, Once(nonce(1), 300)).failed == (below,)
@@ -201,6 +214,7 @@ class StateConformance(StateSuite):
         assert self.settle(state, below, at=200).failed == ()
 
     def test_a_lifted_number_never_falls_while_it_stands(self) -> None:
+        """`lift` keeps the highest number; one that has expired counts for nothing."""
         state = self.make()
         assert [self.run(state, state.lift("key", value)) for value in (2, 5, 3)] == [1, 2, 3]
         assert self.settle(state, Below(("key",), 5)).failed
@@ -212,6 +226,7 @@ class StateConformance(StateSuite):
 
     @pytest.mark.parametrize("until", [-1, 0, 99, 100])
     def test_a_time_that_has_passed_is_a_refusal_never_an_accept(self, until: int) -> None:
+        """`Once` with an `until` that is not in the future is refused each time."""
         state = self.make()
         for _ in range(2):
             outcome = self.settle(state, Once(nonce(1), until))
@@ -219,11 +234,13 @@ class StateConformance(StateSuite):
             assert (outcome.first, outcome.full) == (None, False)
 
     def test_a_time_that_has_passed_by_the_highest_clock_seen_is_a_refusal(self) -> None:
+        """A node whose clock is behind cannot revive what expired for another."""
         state = self.make()
         self.settle(state, at=1000)
         assert self.settle(state, Once(nonce(1), 999), at=100).failed
 
     def test_of_many_with_one_message_exactly_one_wins_and_the_others_hear_which(self) -> None:
+        """Of several commits of one message at once, one is accepted; the others get its request id."""
         state = self.make()
 
         async def use(place: int) -> list[str | None]:
@@ -234,6 +251,7 @@ class StateConformance(StateSuite):
             assert set(firsts) == {None, f"{winner}"}
 
     def test_of_fifty_tasks_on_one_loop_exactly_one_wins(self) -> None:
+        """The same for tasks of one event loop."""
         state = self.make()
         if state.colour == "blocking":
             pytest.skip("it would hold the loop")
@@ -246,6 +264,7 @@ class StateConformance(StateSuite):
         assert {outcome.first for outcome in outcomes if outcome.failed} == {winner}
 
     def test_of_many_with_one_value_exactly_one_wins(self) -> None:
+        """Of several that advance to one value at once, one is accepted."""
         state = self.make()
 
         async def use(_: int) -> list[int]:
@@ -255,6 +274,7 @@ class StateConformance(StateSuite):
         assert sorted(value for won in self.race(state, use) for value in won) == list(range(50))
 
     def test_versions_are_counted_exactly_however_many_write(self) -> None:
+        """Every `set` adds one to the version, also at once with others."""
         state = self.make()
 
         async def write(_: int) -> None:

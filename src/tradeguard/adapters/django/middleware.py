@@ -14,14 +14,12 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from tradeguard.adapters.answer import UNCONFIGURED, refuse
 from tradeguard.adapters.asgi import ASGI, Message, Receive, Scope, Send
 from tradeguard.adapters.django.environ import environ_of
 from tradeguard.adapters.django.setting import open_setting
-from tradeguard.adapters.django.template import read_route
-from tradeguard.adapters.template import compare
+from tradeguard.adapters.django.template import list_templates, read_route
+from tradeguard.adapters.passage import PASSAGE, Passage, hold
 from tradeguard.adapters.wsgi import WSGI, Environ, StartResponse
-from tradeguard.core.decision import Denial, Grant
 from tradeguard.core.runtime import Loop
 
 _CHUNK: Final = 65_536
@@ -46,10 +44,10 @@ class _Call:
         self.request, self.response = request, HttpResponse()
         self.reached = False
 
-    def enter(self, grant: Grant, body: io.BytesIO) -> HttpRequest:
+    def enter(self, passage: Passage, body: io.BytesIO) -> HttpRequest:
         """Give the view its grant and the whole body again."""
         request: Any = self.request
-        request.grant, request.principal = grant, grant.principal
+        request.grant, request.principal, request._tradeguard = passage.grant, passage.grant.principal, passage
         request._stream.close()  # under ASGI a temporary file
         request._stream, request._read_started = body, False
         self.reached = True
@@ -70,7 +68,7 @@ class _Call:
 def _make_sync(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], HttpResponseBase]:
     def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
         call: _Call = environ[_CALL]
-        request = call.enter(environ["tradeguard"], environ["wsgi.input"])
+        request = call.enter(environ[PASSAGE], environ["wsgi.input"])
         if "CONTENT_LENGTH" in environ:
             request.META["CONTENT_LENGTH"] = environ["CONTENT_LENGTH"]
         call.response = response = get_response(request)
@@ -106,7 +104,7 @@ def _make_async(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpReq
         while more:  # once, but where the same guard stands further out
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        call.response = response = await get_response(call.enter(scope["tradeguard"], io.BytesIO(body)))
+        call.response = response = await get_response(call.enter(scope[PASSAGE], io.BytesIO(body)))
         fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
         await send({"type": "http.response.start", "status": response.status_code, "headers": fields})
         await send({"type": "http.response.body", "body": b""})
@@ -138,12 +136,11 @@ def _make_async(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpReq
 
 def _hold_against_map(request: HttpRequest, *_view: Any) -> HttpResponse | None:
     """Between routing and the view: hold Django's route against the row of the map."""
-    grant: Grant | None = getattr(request, "grant", None)
+    passage: Passage | None = getattr(request, "_tradeguard", None)
     match = request.resolver_match
-    route = None if match is None else read_route(match.route)
-    denial = Denial(UNCONFIGURED) if grant is None else compare(grant, route)
-    if denial is None:
+    others = list_templates(getattr(request, "urlconf", None))
+    answer = hold(passage, None if match is None else read_route(match.route), others)
+    if answer is None:
         return None
-    answer = refuse(denial, "" if grant is None else grant.request_id, scheme=request.scheme or "http", challenge="")
     fields = {name.decode(): value.decode() for name, value in answer.fields}
     return HttpResponse(answer.body, status=answer.status, headers=fields)

@@ -1,8 +1,11 @@
-"""How Django writes the route that it has chosen: `path()` and the plain forms of `re_path()`."""
+"""How Django writes the route that it has chosen, and all others: `path()` and the plain forms of `re_path()`."""
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
+
+from django.urls import URLResolver, get_resolver
 
 from tradeguard.adapters.template import Template, read_angles
 
@@ -18,3 +21,18 @@ def read_route(route: str) -> Template:
     """
     text = _GROUP.sub("<one>", route.removesuffix("$").removesuffix(r"\Z").replace("^", ""))
     return read_angles("/" + text.replace(r"\.", ".").replace(r"\-", "-"))
+
+
+@lru_cache(16)
+def list_templates(urlconf: Any) -> tuple[Template, ...]:
+    """Return the templates of all routes below a URLconf, `request.urlconf` or None for that of the settings."""
+    return tuple(read_route(route) for route in _routes(get_resolver(urlconf), ""))
+
+
+def _routes(resolver: Any, prefix: str) -> Iterator[str]:
+    for entry in resolver.url_patterns:
+        route = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from _routes(entry, route)
+        else:
+            yield route

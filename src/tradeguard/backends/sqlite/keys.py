@@ -6,7 +6,7 @@ rows; the `mac` in each says so to whoever made it.
 
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tradeguard.backends.sqlite.database import Connection, Database, Kind
@@ -18,6 +18,7 @@ from tradeguard.core.ports import Colour
 KIND: Final = Kind("keys", 0x7467_6B31, "restore it from a backup")  # "tgk1"
 _COLUMNS: Final = "id, version, fingerprint, fields, sealed, mac"
 _CHANGES: Final = 10_000  # more changed ids than this are told as "anything"
+_BATCH: Final = 500  # rows that are held at a time
 _CACHES: Final = (16_384, 65_536)  # KiB of pages that reader and writer keep at most: random ids touch many
 
 
@@ -89,6 +90,38 @@ class SQLiteKeys:
             return self._writer.write(lambda connection: _keep(connection, name, value))
         return kept
 
+    async def reseal(
+        self,
+        change: Callable[[KeyRow], KeyRow],
+        change_kept: Callable[[str, bytes], bytes],
+        told: Callable[[int, int], None] = lambda _done, _all: None,
+        /,
+    ) -> int:
+        """Exchange what is sealed, in all rows and in what is kept: all of it, or nothing; durable.
+
+        Others who write wait meanwhile, or hear that the file is busy. Nobody who follows the store hears of it: of a
+        row only `sealed` and `mac` are exchanged.
+
+        Args:
+            change: returns the row to store; the same one where nothing is to be done.
+            change_kept: returns the value to keep under a name.
+            told: hears how many rows are done, of how many.
+
+        Returns:
+            How many rows were changed.
+
+        Raises:
+            BackendDown: not stored; or `unknown`, and it may be.
+        """
+
+        def work(connection: Connection) -> int:
+            amount = _reseal(connection, change, told)
+            for name, value in connection.execute("SELECT name, value FROM kept").fetchall():
+                connection.execute("UPDATE kept SET value = ? WHERE name = ?", (change_kept(name, value), name))
+            return amount
+
+        return self._writer.write(work)
+
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
         self._reader.close()
@@ -152,6 +185,19 @@ def _replace(connection: Connection, row: KeyRow, number: int) -> None:
     if stored[0] != version - 1:
         raise KeyConflict(f"key {id} was changed meanwhile: version {stored[0]} is stored; look again")
     raise KeyConflict(f"key {id} keeps the secret that it was made with; rotate it instead")
+
+
+def _reseal(connection: Connection, change: Callable[[KeyRow], KeyRow], told: Callable[[int, int], None]) -> int:
+    (every,) = connection.execute("SELECT count(*) FROM key").fetchone()
+    after, done, amount = "", 0, 0
+    query = f"SELECT {_COLUMNS} FROM key WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
+    while rows := [KeyRow(*row) for row in connection.execute(query, (after, _BATCH))]:
+        changed = [new for new, row in zip(map(change, rows), rows, strict=True) if new != row]
+        values = [(row.sealed, row.mac, row.id) for row in changed]
+        connection.executemany("UPDATE key SET sealed = ?, mac = ? WHERE id = ?", values)
+        after, done, amount = rows[-1].id, done + len(rows), amount + len(changed)
+        told(done, every)
+    return amount
 
 
 def _changes(connection: Connection, mark: Mark | None) -> Changes:
