@@ -1,13 +1,12 @@
 """Quart: the ASGI form with Flask's manners. A handler finds `g.principal` and `g.grant`."""
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from tradeguard.adapters.answer import Answer
 from tradeguard.adapters.asgi import ASGI
 from tradeguard.adapters.given import Given
 from tradeguard.adapters.passage import PASSAGE, Passage, hold
-from tradeguard.adapters.template import Template, read_angles
+from tradeguard.adapters.template import read_angles, read_rules
 from tradeguard.core.errors import ConfigError
 
 try:
@@ -46,15 +45,12 @@ async def _enter() -> Response | None:
         g.grant, g.principal = passage.grant, passage.grant.principal
         if rule is None:
             return None  # no handler can run
-    refusal = hold(passage, None if rule is None else read_angles(rule.rule), _templates())
+    refusal = hold(
+        passage,
+        None if rule is None else read_angles(rule.rule),
+        read_rules(current_app.url_map.iter_rules(), request.method),
+    )
     return None if refusal is None else _respond(refusal)
-
-
-def _templates() -> Iterator[Template]:
-    """Give the templates of all rules for the method of the request."""
-    for rule in current_app.url_map.iter_rules():
-        if rule.methods is None or request.method in rule.methods:
-            yield read_angles(rule.rule)
 
 
 def _respond(answer: Answer) -> Response:

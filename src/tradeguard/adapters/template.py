@@ -11,9 +11,9 @@ where it has a route of its own that did not take the request: the text was no n
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from tradeguard.core.decision import Denial, Grant, register
@@ -51,6 +51,13 @@ def read_braces(path: str) -> Template:
 def read_angles(rule: str) -> Template:
     """Read a path as Flask, Quart and Django write it: `/v1/orders/<int:id>`, `/files/<path:name>`."""
     return _read(rule, _ANGLES)
+
+
+def read_rules(rules: Iterable[Any], method: str) -> Iterator[Template]:
+    """Read the rules of Werkzeug, which Flask and Quart route by, that take a method."""
+    for rule in rules:
+        if rule.methods is None or method in rule.methods:
+            yield read_angles(rule.rule)
 
 
 @lru_cache(1024)
