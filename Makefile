@@ -22,8 +22,8 @@ SOURCES := pyproject.toml README.md LICENSE $(shell find src -name __pycache__ -
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(WHEEL) $(VENV)/.demo ## start an example exchange, use it, attack it, print what happened; SERVE=1 leaves it running
-	@SERVE=$(SERVE) $(BIN)/python examples/demo.py
+demo: $(WHEEL) $(VENV)/.demo ## start an example exchange, use it, attack it, print what happened; SERVE=1 goes on, STATE=redis
+	@SERVE=$(SERVE) STATE=$(STATE) $(BIN)/python examples/demo.py
 
 test: $(WHEEL) $(VENV)/.test ## run the tests against the installed wheel, then hold the coverage against its mark
 	@$(BIN)/pytest --cov --cov-report=
@@ -41,7 +41,7 @@ docs: $(WHEEL) $(VENV)/.docs ## build the documentation into docs/_build/html; e
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(WHEEL) $(VENV)/.test ## measure, and write benchmarks/results.md
+bench: $(WHEEL) $(VENV)/.bench ## measure, and write benchmarks/results.md
 	@$(BIN)/python benchmarks/run.py
 
 soak: $(WHEEL) $(VENV)/.test ## the long runs, which are not part of `make test`
@@ -65,7 +65,7 @@ $(WHEEL): $(VENV)/.pip $(SOURCES)
 	@$(BIN)/python -m pip install --quiet dist/*.whl
 	@touch $@
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.pip pyproject.toml
+$(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.lint $(VENV)/.docs: $(VENV)/.pip pyproject.toml
 	@echo "Installing the packages of the group '$(@F:.%=%)'"
 	@$(BIN)/python -m pip install --quiet --group $(@F:.%=%)
 	@touch $@

@@ -28,6 +28,7 @@ from tradeguard import (
     Network,
     Operations,
     Outgoing,
+    Quotas,
     Replay,
     Scope,
     SealedKeys,
@@ -37,7 +38,9 @@ from tradeguard import (
     SQLiteKeys,
     SQLiteState,
 )
+from tradeguard.core.commit import Standby
 from tradeguard.core.drive import drive
+from tradeguard.core.ports import State
 from tradeguard.secrets.master import load_master_keys, make_master_key
 
 
@@ -62,8 +65,10 @@ WRONG = Signer(TG1, "k1", b"not the secret of the key")
 _files = itertools.count()
 
 
-def make_guard(source: Source | None = None, *, durable: bool = False) -> Guard:
-    """Everything that there is so far, with a journal in a file: on memory, or on SQLite with sealed keys."""
+def make_guard(
+    source: Source | None = None, *, durable: bool = False, state: State | None = None, standby: Standby | None = None
+) -> Guard:
+    """Everything that there is so far, with a journal in a file: on memory, SQLite with sealed keys, or a state."""
     record = KeyRecord(
         id="k1", dialect="tg1", material=Hmac(SECRET), networks=naive.RECORD["allow"], scopes=naive.RECORD["scopes"]
     )
@@ -75,9 +80,11 @@ def make_guard(source: Source | None = None, *, durable: bool = False) -> Guard:
             Network(),
             Scope(),
             Replay(),
+            Quotas({"requests": "1000000/second;1000000000/day"}),
         ],
         operations=Operations({"POST /orders": "orders:write"}),
-        state=SQLiteState(FOLDER / f"state{next(_files)}.db") if durable else Memory(since=1),
+        state=state or (SQLiteState(FOLDER / f"state{next(_files)}.db") if durable else Memory(since=1)),
+        standby=standby,
         journal=Journal(FOLDER / f"journal{next(_files)}.jsonl"),
     )
 

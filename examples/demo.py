@@ -1,7 +1,8 @@
 """The main job on real input: an exchange on loopback, driven by ccxt and a tg1 client, then attacked.
 
 Prints one table of sent / expected / happened and the requests per second. Exit status: 0 if every line is as expected,
-1 if one differs, 2 if the demo itself failed. SERVE=1 in the environment leaves the exchange running afterwards.
+1 if one differs, 2 if the demo itself failed. SERVE=1 in the environment leaves the exchange running afterwards;
+STATE=redis keeps the state in a Redis or Valkey server of our own.
 
     python examples/demo.py
 """
@@ -25,6 +26,8 @@ try:
     from attacks import Case, Line, Party, bend, guess, hold_open, malform, mistime, overreach, replay, tamper
     from exchange import PREFIX, describe
     from operate import change_keys, restart
+    from pace import exceed
+    from stop import halt
     from tg1_client import Wire, render
     from venue import Venue, run_exchange
 
@@ -57,7 +60,7 @@ def open_up(party: Party, since: int) -> Iterator[Line]:
     request = party.unsigned("GET", "/v1/me")
     early = party.signer("trader").sign(request, since + SECOND // 2)
     answer = party.send(render(early))
-    yield Line("a request signed half a second after the start", "503 guard.barrier", answer.brief)
+    yield Line("a request signed half a second after the start", "503 commit.barrier", answer.brief)
     wait = int(answer.headers.get("retry-after", "1"))
     time.sleep(max(wait, (since + SECOND - time.time_ns()) / SECOND + 0.05))
     yield party.tell("... signed again after Retry-After", "200", render(party.sign("trader", "GET", "/v1/me")))
@@ -197,7 +200,9 @@ def drive(party: Party, venue: Venue) -> tuple[dict[str, list[Line]], list[Rate]
         parts["out of time"] = _tell(party, mistime)
         parts["out of bounds"] = _tell(party, overreach)
         parts["out of form"] = _tell(party, malform)
+        parts["more than its rate"] = list(exceed(party))
         parts["guessed"] = list(guess(party))
+        parts["halted"] = list(halt(party, venue))
         parts["keys changed from another process"] = list(change_keys(party, venue))
         reads, read_rate = load(party, "signed GETs", "GET", "/v1/me")
         orders, order_rate = load(party, "signed POSTs", "POST", "/v1/orders")
@@ -236,7 +241,7 @@ def serve(venue: Venue) -> None:
 
 def run() -> int:
     """Run the demo and return its exit status."""
-    with run_exchange() as venue:
+    with run_exchange(os.environ.get("STATE", "")) as venue:
         _note(f"the exchange listens on port {venue.port}")
         party = Party(venue.port, venue.clients)
         parts, rates = drive(party, venue)

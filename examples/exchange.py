@@ -38,12 +38,16 @@ from tradeguard import (
     Freshness,
     Grant,
     Guard,
+    Halt,
+    Halts,
     Issuer,
     Journal,
     LocalSealer,
     Network,
     Operations,
     Policy,
+    Quotas,
+    Rate,
     Replay,
     Scope,
     SealedKeys,
@@ -54,6 +58,7 @@ from tradeguard import (
     SQLiteState,
 )
 from tradeguard.core.drive import drive
+from tradeguard.core.ports import State
 from tradeguard.secrets.master import load_master_keys, make_master_key
 
 PREFIX = "/exchange"
@@ -85,10 +90,22 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
     "treasurer": {"scopes": {"funds:withdraw"}, "owner": "acme", "networks": ["127.0.0.0/8"], "expires": 30 * DAY},
     "auditor": {"scopes": {"audit:read"}, "owner": "house"},
     "leaver": {**TRADING, "expires": 1_000_000_000},
+    "retail": {**TRADING, "tier": "retail"},
     "bina": {"roles": ["trader"], "owner": "bina", "dialect": "binance"},
+    "olga": {"scopes": {"halt:set"}, "owner": "olga"},
+    "omar": {"scopes": {"halt:set"}, "owner": "omar"},
 }
 """The keys by what the demo calls their holders; `expires` is in ns from their issue."""
-POLICY = Policy(roles=ROLES)
+POLICY = Policy(roles=ROLES, tiers={"retail"})
+QUOTAS = Quotas(
+    {
+        "requests": "50000/second",
+        "orders": Rate("20000/second", lanes=("order",)),
+        "strangers": Rate("10000/second", by="source", lanes=("public",)),
+    },
+    tiers={"retail": {"orders": "3 per 2 seconds"}},
+)
+"""The rates that keys are held to; those of the demo's trader are higher than one client can reach."""
 
 
 class Client(NamedTuple):
@@ -111,19 +128,33 @@ class Stores(NamedTuple):
     """What the exchange keeps in its folder."""
 
     keys: CachedKeys
-    state: SQLiteState
+    state: State
     journal: Journal
 
 
-def open_stores(data: Path) -> Stores:
-    """Open the stores in a folder; make them and the master key where they are not there yet."""
+def open_stores(data: Path, redis: str = "") -> Stores:
+    """Open the stores in a folder; make them and the master key where they are not there yet.
+
+    Args:
+        data: the folder.
+        redis: the URL of a Redis or Valkey server that has the state instead; empty for none.
+    """
     data.mkdir(mode=0o700, exist_ok=True)
     master = data.absolute() / "master.key"  # a real venue keeps it elsewhere than the database
     if not (data / "keys.db").exists():
         make_master_key(master)
     sealer, journal = LocalSealer(load_master_keys(f"file:{master}")), Journal(data / "audit.jsonl")
     keys = CachedKeys(SealedKeys(SQLiteKeys(data / "keys.db"), sealer, policy=POLICY), journal=journal)
-    return Stores(keys, SQLiteState(data / "state.db"), journal)
+    return Stores(keys, open_state(data, redis), journal)
+
+
+def open_state(data: Path, redis: str = "", *, loop: bool = False) -> State:
+    """Open what nodes share: in a file, or on a server in the form for a program or for an event loop."""
+    if not redis:
+        return SQLiteState(data / "state.db")
+    from tradeguard.backends.redis import BlockingRedis, Redis  # noqa: PLC0415 - needs a client that the file does not
+
+    return Redis(redis, deadline=1.0) if loop else BlockingRedis(redis, deadline=1.0)
 
 
 def make_issuer(stores: Stores) -> Issuer:
@@ -152,11 +183,12 @@ def load_clients(data: Path, stores: Stores) -> dict[str, Client]:
     return {name: Client(*client) for name, client in json.loads(file.read_text()).items()}
 
 
-def build_guard(stores: Stores) -> Guard:
-    """Return the guard: the list of checks is the policy."""
+def build_guard(stores: Stores, data: Path) -> Guard:
+    """Return the guard: the list of checks is the policy. What is halted is kept in the folder, too."""
+    halts = Halts(stores.state, stores.keys, journal=stores.journal, keep=data / "halts")
     signature = Signature(stores.keys, dialects=(TG1, BINANCE), accept=("binance",))
     return Guard(
-        [Source(), signature, Freshness(), Network(), Scope(), Replay()],
+        [Source(), signature, Freshness(), Network(), Scope(), Halt(halts), Replay(), QUOTAS],
         operations=Operations(OPERATIONS),
         state=stores.state,
         journal=stores.journal,
@@ -366,17 +398,20 @@ def main() -> None:
     options = argparse.ArgumentParser(description="Serve the example exchange on loopback.")
     options.add_argument("--port", type=int, default=0, help="0: a free one")
     options.add_argument("--data", type=Path, default=Path("exchange-data"), help="the folder of keys, state, journal")
+    options.add_argument("--redis", default="", help="the URL of a server that has the state, instead of a file")
     options.add_argument("--quiet", action="store_true", help="do not print how to talk to it")
     given = options.parse_args()
-    stores = open_stores(given.data)
+    stores = open_stores(given.data, given.redis)
     clients = load_clients(given.data, stores)
+    drive(stores.state.look(""))  # so that a server has told from when on it remembers
     listener = socket.create_server(("127.0.0.1", given.port))
     port = listener.getsockname()[1]
     print(json.dumps({"port": port, "since": stores.state.since}), flush=True)
+    stores = stores._replace(state=open_state(given.data, given.redis, loop=True))
     if not given.quiet:
         print(describe(port, clients), flush=True)
     config = uvicorn.Config(
-        build_app(build_guard(stores)),
+        build_app(build_guard(stores, given.data)),
         log_level="error",
         access_log=False,
         proxy_headers=False,  # else uvicorn takes the client's address from a header that anybody can send

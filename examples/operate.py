@@ -27,7 +27,7 @@ def restart(party: Party, venue: Venue) -> Iterator[Line]:
 
 def change_keys(party: Party, venue: Venue) -> Iterator[Line]:
     """Rotate and revoke from another process; the exchange runs on."""
-    stores = open_stores(venue.data)
+    stores = open_stores(venue.data, venue.redis)
     issuer, old = make_issuer(stores), party.clients["trader"]
     new = drive(issuer.rotate(old.id, actor="operator", reason="the demo rotates"))
     assert new.secret is not None  # made here

@@ -47,12 +47,12 @@ OPERATIONS = Operations(
 )
 SIGNATURE = Signature(KEYS, dialects=(TG1, BINANCE), accept=("binance",))
 FAULTS = {
-    "guard.fault",
-    "guard.down",
+    "outage.fault",
+    "outage.down",
     "guard.unsure",
-    "guard.suspended",
-    "guard.unproven",
-    "guard.unrecorded",
+    "outage.suspended",
+    "proof.unproven",
+    "record.unrecorded",
     "guard.behind",
 }
 

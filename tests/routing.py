@@ -207,7 +207,8 @@ class Probe:
         self.app, self.operations, self.verdict = app, operations, UNSEEN
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        request = asgi_adapter._request(GUARD, scope, receive, "id", asgi_adapter._meet(GUARD, scope), NOW)
+        body, edge = GUARD.reader(asgi_adapter._chunks(receive), NOW), asgi_adapter._meet(GUARD, scope)
+        request = asgi_adapter._request(scope, body, "id", edge, NOW)
         self.verdict = judge(request, self.operations)
         await self.app(scope, receive, send)
 

@@ -14,6 +14,7 @@ from tradeguard.checks.signature import Signature
 from tradeguard.checks.source import Source
 from tradeguard.core.address import parse_address
 from tradeguard.core.decision import CATALOGUE, Entry
+from tradeguard.core.drive import drive
 from tradeguard.core.guard import Guard
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.policy import Operations, Policy
@@ -60,6 +61,9 @@ class StillClock:
 
     async def wait(self, ticket: Ticket) -> None:
         ticket.wait()
+
+    def later(self, work: Coroutine[Any, Any, object]) -> None:
+        drive(work)
 
     async def within(self, _seconds: float, work: Coroutine[Any, Any, T]) -> T:
         return await work

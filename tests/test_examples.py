@@ -10,17 +10,19 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from backends import redis_server
 
 from tradeguard import TG1, Denial, Grant, Signer
 from tradeguard.checks.signature import EXPIRED
@@ -84,7 +86,7 @@ def ask(example: Any, port: int, method: str = "GET", body: bytes = b"") -> tupl
     for _ in range(5):
         data = client.render(signer.sign(request, time.time_ns()))
         answer = tell(example, port, data)
-        if answer.brief != "503 guard.barrier":
+        if answer.brief != "503 commit.barrier":
             break
         time.sleep(int(answer.headers["retry-after"]))
     return data, answer
@@ -300,9 +302,39 @@ def test_the_demo_has_a_line_for_each_attack(demo: dict[str, Any]) -> None:
         "outside the key's networks", "timestamp twice", "%77ithdraw", "X-HTTP-Method-Override", "TRACE", "gzip",
         "2 MiB", "two Hosts", "Content-Length and Transfer-Encoding", "orders in the book", "started again",
         "a key from before", "overlap begun", "suspended a moment ago", "revoked a moment ago",
-        "read in the key store",
+        "read in the key store", "20 orders at once", "a cancellation meanwhile",
+        "after half of that", "after all of it",
     ):  # fmt: skip
         assert sent in demo["table"]
+
+
+def test_the_demo_over_a_redis_of_its_own_ends_with_every_line_as_expected_and_leaves_none() -> None:
+    pytest.importorskip("ccxt")
+    redis_server.find()
+    with tempfile.TemporaryDirectory() as folder:
+        process = start("demo.py", STATE="redis", TMPDIR=folder)
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, output + errors
+        assert re.search(r"^0 of \d+ lines differ", output, re.MULTILINE)
+        assert list(Path(folder).iterdir()) == []
+        assert [line for line in command_lines() if folder.encode() in line] == []
+
+
+def command_lines() -> Iterator[bytes]:
+    """Of all processes of this machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            yield path.read_bytes()
+
+
+@pytest.mark.parametrize(("state", "says"), [("mysql", "STATE is redis or sqlite"), ("redis", "apt-get install")])
+def test_a_state_that_the_demo_cannot_have_is_named_and_exits_with_2(state: str, says: str) -> None:
+    pytest.importorskip("ccxt")
+    process = start("demo.py", STATE=state, PATH=str(Path(sys.executable).parent))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert says in errors
+    assert "Traceback" not in errors
 
 
 def test_the_demo_shows_the_operators_reason_which_the_caller_did_not_see(demo: dict[str, Any]) -> None:
@@ -380,7 +412,7 @@ def run_changed(folder: Path, old: str, new: str) -> subprocess.CompletedProcess
 
 def test_a_demo_against_an_exchange_that_forgets_shows_the_executed_replays_and_exits_with_1(tmp_path: Path) -> None:
     pytest.importorskip("ccxt")
-    ended = run_changed(tmp_path, "Scope(), Replay()],", 'Scope()], without=("replay",),')
+    ended = run_changed(tmp_path, "Halt(halts), Replay(), QUOTAS],", 'Halt(halts), QUOTAS], without=("replay",),')
     assert ended.returncode == 1, ended.stderr
     differing = [line for line in ended.stdout.splitlines() if line.endswith("DIFFERS")]
     assert any("connections at once" in line and "20 x 201" in line for line in differing)

@@ -11,7 +11,7 @@ TARGETS = {
     "frame": {"passed", "frame.path", "frame.target", "frame.token", "frame.host"},
     "operations": {"matched", "unmatched", "wrong"},
     "keys": {"keys", "faults", "refused", "record", "tampered"},
-    "credential": {"granted", "signature.wrong", "verifier.field", "guard.unclaimed"},
+    "credential": {"granted", "signature.wrong", "verifier.field", "proof.unclaimed"},
 }
 
 

@@ -17,6 +17,10 @@ _HOMES = {
     "BINANCE": "signing.rows",
     "Bearer": "checks.bearer",
     "BearerDigest": "signing.bearer",
+    "BlockingPostgres": "backends.postgres",
+    "BlockingPostgresKeys": "backends.postgres",
+    "BlockingRedis": "backends.redis",
+    "BlockingRedisKeys": "backends.redis",
     "CachedKeys": "keys.cache",
     "ConfigError": "core.errors",
     "Denial": "core.decision",
@@ -24,6 +28,8 @@ _HOMES = {
     "Freshness": "checks.freshness",
     "Grant": "core.decision",
     "Guard": "core.guard",
+    "Halt": "checks.halt",
+    "Halts": "halts.view",
     "Hmac": "signing.material",
     "Issuer": "keys.issuer",
     "Journal": "audit.journal",
@@ -36,7 +42,13 @@ _HOMES = {
     "Operations": "core.policy",
     "Outgoing": "signing.signer",
     "Policy": "core.policy",
+    "Postgres": "backends.postgres",
+    "PostgresKeys": "backends.postgres",
     "Principal": "core.principal",
+    "Quotas": "checks.quota",
+    "Rate": "core.rate",
+    "Redis": "backends.redis",
+    "RedisKeys": "backends.redis",
     "Replay": "checks.replay",
     "Request": "core.request",
     "SQLiteKeys": "backends.sqlite",
@@ -48,6 +60,7 @@ _HOMES = {
     "Signature": "checks.signature",
     "Signer": "signing.signer",
     "Source": "checks.source",
+    "Standby": "core.commit",
     "TG1": "signing.rows",
     "WSGI": "adapters.wsgi",
     "aiohttp_middleware": "adapters.aiohttp",
@@ -64,16 +77,27 @@ if TYPE_CHECKING:
     from tradeguard.backends.memory import Memory as Memory
     from tradeguard.backends.memory import MemoryJournal as MemoryJournal
     from tradeguard.backends.memory import MemoryKeys as MemoryKeys
+    from tradeguard.backends.postgres import BlockingPostgres as BlockingPostgres
+    from tradeguard.backends.postgres import BlockingPostgresKeys as BlockingPostgresKeys
+    from tradeguard.backends.postgres import Postgres as Postgres
+    from tradeguard.backends.postgres import PostgresKeys as PostgresKeys
+    from tradeguard.backends.redis import BlockingRedis as BlockingRedis
+    from tradeguard.backends.redis import BlockingRedisKeys as BlockingRedisKeys
+    from tradeguard.backends.redis import Redis as Redis
+    from tradeguard.backends.redis import RedisKeys as RedisKeys
     from tradeguard.backends.sqlite import SQLiteKeys as SQLiteKeys
     from tradeguard.backends.sqlite import SQLiteState as SQLiteState
     from tradeguard.checks.bearer import Bearer as Bearer
     from tradeguard.checks.freshness import Freshness as Freshness
+    from tradeguard.checks.halt import Halt as Halt
     from tradeguard.checks.network import Network as Network
+    from tradeguard.checks.quota import Quotas as Quotas
     from tradeguard.checks.replay import Replay as Replay
     from tradeguard.checks.scope import Scope as Scope
     from tradeguard.checks.shadow import Shadow as Shadow
     from tradeguard.checks.signature import Signature as Signature
     from tradeguard.checks.source import Source as Source
+    from tradeguard.core.commit import Standby as Standby
     from tradeguard.core.decision import Denial as Denial
     from tradeguard.core.decision import Grant as Grant
     from tradeguard.core.decision import register as register
@@ -83,8 +107,10 @@ if TYPE_CHECKING:
     from tradeguard.core.policy import Operations as Operations
     from tradeguard.core.policy import Policy as Policy
     from tradeguard.core.principal import Principal as Principal
+    from tradeguard.core.rate import Rate as Rate
     from tradeguard.core.request import Request as Request
     from tradeguard.core.secret import Secret as Secret
+    from tradeguard.halts.view import Halts as Halts
     from tradeguard.keys.cache import CachedKeys as CachedKeys
     from tradeguard.keys.issuer import Issuer as Issuer
     from tradeguard.keys.sealed import SealedKeys as SealedKeys

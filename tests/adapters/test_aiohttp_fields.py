@@ -18,7 +18,11 @@ from tradeguard.core.cors import Cors
 from tradeguard.core.proxy import Proxies
 
 PAGE, HSTS = "https://trade.example", "max-age=63072000"
-ROWS: Mapping[str, Any] = {"GET /v1/{what}": "orders:read", "GET /v1/open": {"lane": "public"}}
+ROWS: Mapping[str, Any] = {
+    "GET /v1/{what}": "orders:read",
+    "WS /v1/{what}": "orders:read",
+    "GET /v1/open": {"lane": "public"},
+}
 POLICY = Policy(
     cors=Cors(origins=[PAGE]), proxies=Proxies(header="x-forwarded-for", trusted=["127.0.0.1/32"]), hsts=HSTS
 )

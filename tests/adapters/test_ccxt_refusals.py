@@ -282,7 +282,7 @@ def test_an_operation_that_there_is_not_is_a_bad_request(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "code",
     ["signature.wrong", "freshness.stale", "freshness.early", "scope.missing", "network.outside", "replay.seen",
-     "source.address", "guard.down", "guard.unsure", "guard.unmapped", "frame.path", "frame.body", "body.slow"],
+     "source.address", "outage.down", "commit.unsure", "guard.unmapped", "frame.path", "frame.body", "body.slow"],
 )  # fmt: skip
 def test_ccxt_reads_the_answer_alike_at_any_address(code: str) -> None:
     """It knows more codes where the host is api.binance.com; none of ours depends on that."""

@@ -5,20 +5,22 @@ from typing import Any
 
 import pytest
 from conftest import Run
-from support import BINA, MS, NOW, SECOND, SECRET, TRADER, make_guard, make_request, sign
+from support import BINA, MS, NOW, SECOND, SECRET, TRADER, make_checks, make_guard, make_request, sign
 
 from tradeguard.adapters.answer import shape_of
 from tradeguard.adapters.ready import READY, answer_of
 from tradeguard.backends.memory import MemoryKeys
 from tradeguard.checks.freshness import Freshness
 from tradeguard.checks.network import Network
+from tradeguard.checks.quota import Quotas
 from tradeguard.checks.replay import Replay
 from tradeguard.checks.scope import Scope
 from tradeguard.checks.signature import Signature
 from tradeguard.core.decision import Grant
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord
-from tradeguard.core.policy import ANSWERS
+from tradeguard.core.policy import ANSWERS, Operations
+from tradeguard.core.rate import Rate
 from tradeguard.core.request import Request
 from tradeguard.signing.material import Hmac
 from tradeguard.signing.rows import BINANCE, TG1
@@ -75,12 +77,50 @@ def test_a_key_is_told_all_that_is_known_of_it_and_no_secret(run: Run) -> None:
         "tier": "gold",
         "held_to_networks": True,
         "expires": "2026-11-18T11:06:41Z",
+        "limits": [],
         "dialect": "tg1",
         "algorithm": "hmac-sha256",
         "offset_ms": -1_234,
     }
     text = json.dumps(told)
     assert not [word for word in (SECRET.decode(), SECRET.hex(), "127.0.0.0", "desk 4", "ann", "new") if word in text]
+
+
+WHOAMI = Operations({
+    "GET /v1/me": {"scopes": "orders:read", "answer": "whoami"},
+    "GET /v1/orders": "orders:read",
+    "POST /v1/orders": "orders:write",
+})  # fmt: skip
+RATES = {
+    "requests": Rate("10/second;100/hour"),
+    "orders": Rate("5/minute", lanes=("order",), burst=2),
+    "cancels": Rate("7/minute", by="account", lanes=("cancel",)),
+    "trial": Rate("1/second", shadow=True),
+    "venue": Rate("1000/second", by="venue"),
+    "strangers": Rate("3/second", by="source", lanes=("public",)),
+}
+
+
+def test_all_limits_of_the_caller_are_told_with_what_is_left_and_asking_costs_those_of_other_lanes_nothing(
+    run: Run,
+) -> None:
+    guard = make_guard([*make_checks(), Quotas(RATES)], operations=WHOAMI)
+    order = sign(TRADER, "POST", b"/v1/orders", body=b"{}", content_type=b"application/json")
+    for request in (order, sign(TRADER)):
+        assert isinstance(run(guard.admit(request)), Grant)
+    for asked in (1, 2):
+        request = sign(TRADER, "GET", b"/v1/me")
+        grant = run(guard.admit(request))
+        assert isinstance(grant, Grant)
+        told = json.loads(answer_of("whoami", request, grant, NOW).body)["limits"]
+        assert [tuple(limit.values())[:4] for limit in told] == [
+            ("requests-1s", 10, 1, 8 - asked),
+            ("requests-1h", 100, 3600, 98 - asked),
+            ("orders-1m", 2, 60, 1),
+            ("cancels-1m", 7, 60, 7),
+        ]
+        assert told[0]["more_after_seconds"] == 1
+        assert [charge.quota.key.partition(":")[0] for charge in grant.charges] == ["requests", "venue"]
 
 
 def test_the_offset_has_the_sign_that_a_stale_refusal_has(run: Run) -> None:

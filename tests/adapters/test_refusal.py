@@ -233,7 +233,7 @@ def test_nobody_to_give_is_refused_with_the_challenge_of_the_guard(default: str)
         ["max-age=63072000"],
     )
     assert ("msg" in reply.json) is (default == "binance")
-    assert (journal.events[-1].kind, journal.events[-1].code) == ("outcome", "guard.unclaimed")
+    assert (journal.events[-1].kind, journal.events[-1].code) == ("outcome", "proof.unclaimed")
 
 
 def test_scopes_that_a_route_declares_beyond_its_row_are_on_record() -> None:

@@ -127,4 +127,4 @@ def test_a_second_worker_on_memory_is_never_served_in_silence(folder: Path) -> N
         served = {body for status, body in replies if status == 200}
         refused = [json.loads(body)["code"] for status, body in replies if status != 200]
     assert len(served) == 1
-    assert set(refused) <= {"guard.down"}
+    assert set(refused) <= {"outage.down"}

@@ -198,8 +198,8 @@ def test_a_guard_over_memory_that_was_taken_over_lets_no_message_in_twice(path: 
     child = Child(admit)
     assert child.ask("1") == "granted"
     child.end()
-    assert admit("1") == "503 guard.unsure"
-    assert admit("1") == "503 guard.barrier"
+    assert admit("1") == "503 commit.unsure"
+    assert admit("1") == "503 commit.barrier"
     memory.close()
 
 
@@ -333,6 +333,6 @@ def test_a_refusal_of_the_guard_names_the_cure_for_the_operator(path: Path) -> N
     child.ask("1")
     decision = drive(guard.admit(sign(TRADER, "GET", b"/v1/orders")))
     assert isinstance(decision, Denial)
-    assert (decision.status, decision.code) == (503, "guard.down")
+    assert (decision.status, decision.code) == (503, "outage.down")
     child.end()
     memory.close()

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from support import SECRET
 
 from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys, MemoryRecent, MemoryTable
-from tradeguard.core.conditions import Condition, Limit, Quota
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError, KeyConflict
 from tradeguard.core.event import Event
@@ -34,12 +33,6 @@ def test_it_remembers_from_its_start_on() -> None:
     before = time.time_ns()
     assert before <= Memory().since <= time.time_ns()
     assert Memory(since=7).since == 7
-
-
-@pytest.mark.parametrize("condition", [Quota("q", (Limit(1, 1),), 1)], ids=["quota"])
-def test_a_condition_it_does_not_support_is_an_error_not_a_pass(condition: Condition) -> None:
-    with pytest.raises(TypeError, match=f"Memory cannot settle {type(condition).__name__}"):
-        drive(Memory(since=1).commit([condition], AT, "r", None))
 
 
 # the table

@@ -15,7 +15,7 @@ import pytest
 
 from tradeguard.backends.sqlite import SQLiteKeys, SQLiteState
 from tradeguard.backends.sqlite.migration import Migration, load
-from tradeguard.core.conditions import Advance, Once
+from tradeguard.core.conditions import Advance, Limit, Once, Quota
 from tradeguard.core.drive import drive
 from tradeguard.core.key import KeyRow
 
@@ -23,6 +23,8 @@ BATCH = 20
 LONGEST = 0.03  # seconds until a writer is killed, from its start or from the first that it says
 ROUNDS_PER_FILE = 50
 FAR = 2**62
+CHARGED = Quota("orders", (Limit(10**9, 2**60), Limit(1_000, 10_000)), 1)  # the second forgets ten steps later
+PACED = Quota("paced", (Limit(1, 2**40, burst=8_000),), 1)
 
 
 def migrations(kind: str, number: int) -> Sequence[Migration]:
@@ -87,9 +89,8 @@ def write(folder: Path, turn: int, known: dict[str, int], sink: int) -> None:
         known |= {one.id: one.version for one in new + old}
         os.write(sink, f"rows {' '.join(f'{one.id}={one.version}' for one in new + old)}\n".encode())
         name, value = f"t{turn}s{step}", turn * 1_000_000 + step  # also above one that nobody was told of
-        outcome = drive(
-            files.state.commit([Once(("k", name.encode()), FAR), Advance(("k", b"top"), value)], 1, name, None)
-        )
+        conditions = Once(("k", name.encode()), FAR), Advance(("k", b"top"), value), CHARGED, PACED
+        outcome = drive(files.state.commit(conditions, 1_000 * value, name, None))
         assert not outcome.failed
         os.write(sink, f"nonce {name}\nvalue {value}\n".encode())
 
@@ -129,6 +130,10 @@ def check(folder: Path, version: int, told: Acknowledged) -> None:
     told.rows |= {id: one.version for id, one in stored.items()}
     for name in told.nonces:
         assert drive(files.state.commit([Once(("k", name.encode()), FAR)], 1, "again", None)).first == name
+    looked = drive(files.state.commit([CHARGED._replace(cost=0), PACED._replace(cost=0)], 1, "look", None))
+    spent = {looked.usage[quota.key][0].used for quota in (CHARGED, PACED)}
+    assert spent == {len(files.state)}  # with each message its charge, or neither
+    assert len(files.state) >= len(told.nonces)
     if told.value >= 0:
         assert drive(files.state.commit([Advance(("k", b"top"), told.value)], 1, "again", None)).failed
     files.close()
@@ -148,6 +153,11 @@ def check_counts(keys: Path, state: Path, told: Acknowledged) -> None:
             )
             real, owned, total = counts.fetchone()
             assert real == total == (owned or 0)
+            torn = (
+                "SELECT period FROM counter WHERE NOT paced AND held IS NOT "
+                "(SELECT sum(units) FROM entry WHERE entry.meter = counter.meter AND entry.period = counter.period)"
+            )
+            assert connection.execute(torn).fetchall() == []
         connection.close()
 
 

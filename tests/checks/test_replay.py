@@ -23,6 +23,7 @@ from support import (
 
 from tradeguard.backends.memory import Memory
 from tradeguard.checks.replay import Replay
+from tradeguard.checks.source import Source
 from tradeguard.core.conditions import Once, Outcome
 from tradeguard.core.decision import Decision, Denial, Grant
 from tradeguard.core.drive import drive
@@ -209,7 +210,7 @@ def test_messages_from_the_future_do_not_lock_the_key_out_for_good(ahead: int, r
 
 def test_strangers_fill_no_memory(run: Run) -> None:
     state = Memory(since=1)
-    guard = make_guard(state=state)
+    guard = make_guard([Source(pair=99), *make_checks()[1:]], state=state)
     for _ in range(20):
         forged = _again(sign(TRADER, "POST", b"/v1/orders"), tg_signature=b"A" * 43)
         assert run(guard.admit(forged)).public == "unauthorized"

@@ -415,7 +415,7 @@ def test_every_refusal_before_the_proof_has_one_face(make: Callable[[], Request]
 @pytest.mark.parametrize(
     ("name", "code"),
     [
-        ("nothing at all", "guard.unclaimed"),
+        ("nothing at all", "proof.unclaimed"),
         ("a bare key", "signature.missing"),
         ("bare keys of two dialects", "signature.missing"),
         ("two dialects", "signature.ambiguous"),

@@ -169,7 +169,7 @@ def test_no_development_mode_is_begun_by_looking(shell: Shell) -> None:
 
 
 def test_a_server_that_holds_the_files_does_not_mind_who_looks(venue: Venue) -> None:
-    venue.configure('# backend = "sqlite"', 'backend = "memory"')
+    venue.configure("[state]\n", '[state]\nbackend = "memory"\n')
     app = write(venue, GUARDED["protect, WSGI"])
     serve = f"import sys, {app}\nprint('up', flush=True)\nsys.stdin.read()"
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": venue.folder}

@@ -205,7 +205,7 @@ def test_a_dry_run_of_a_rotation_asks_the_policy_too(venue: Venue) -> None:
 
 def test_with_memory_state_people_are_told_when_servers_see_it(venue: Venue) -> None:
     id, _ = venue.issue()
-    venue.configure('# backend = "sqlite"', 'backend = "memory"')
+    venue.configure("[state]\n", '[state]\nbackend = "memory"\n')
     assert "within 0.25 s" in venue.run("keys", "suspend", id).stdout
     assert not (venue.data / "memory.lock").exists()
 

@@ -202,11 +202,12 @@ def test_what_cannot_be_looked_into_is_said_and_a_row_for_it_is_left_alone(venue
     raw = APP.replace("\n    ])", '\nMount("/raw", lambda s, r, t: None), WebSocketRoute("/ws", view)])')
     code, found, errors = ask(venue, "operations", "check", f"{write(venue, raw)}:app")
     assert code == 1
-    assert [(entry["kind"], entry["what"]) for entry in found["findings"]] == [("no route", "GET /other/thing")]
+    assert [(entry["kind"], entry["what"]) for entry in found["findings"]] == [
+        ("no row", "WS /ws"),
+        ("no route", "GET /other/thing"),
+    ]
     assert [entry["where"] for entry in found["unmapped"]] == ["/raw/**"]
-    assert found["websockets"] == ["/ws"]
     assert "/raw/**" in errors
-    assert "/ws" in errors
 
 
 def test_an_application_behind_its_guard_is_checked_too(venue: Venue) -> None:
@@ -228,3 +229,70 @@ def test_the_working_directory_is_searched_first(venue: Venue, tmp_path: Path) -
     paths = f"{tmp_path / 'elsewhere'}:{venue.environ.get('PYTHONPATH', '')}"
     code, _, errors = venue.call("operations", "check", f"{module}:app", env={**venue.environ, "PYTHONPATH": paths})
     assert code == 0, errors
+
+
+SOCKETS = APP.replace(
+    "\n    ])", '\n        WebSocketRoute("/v1/{name:str}/ws", view), WebSocketRoute("/v1/trade", view),\n    ])'
+)
+
+
+def test_a_websocket_is_suggested_in_a_comment_and_found_until_it_has_a_row(shell: Shell) -> None:
+    app = f"{write(shell, SOCKETS)}:app"
+    code, _, errors = ask(shell, "init", app)
+    assert code == 0, errors
+    assert "its 4 rows are guesses. 3 more" in errors
+    config = shell.folder / "tradeguard.toml"
+    text = config.read_text()
+    assert '# "WS /v1/trade" = { scopes = "orders:read", lane = "read" }  # review' in text
+    assert '# "WS /v1/{name}/ws" = { scopes = "to-be:named", lane = "read" }  # review' in text
+    assert "websockets are not served" not in text
+    assert not any(row.startswith("WS ") for row in rows(shell))
+    _, found, _ = ask(shell, "operations", "check", app)
+    missing = ["GET /v1/time", "WS /v1/{name}/ws", "WS /v1/trade"]
+    assert [(entry["kind"], entry["what"]) for entry in found["findings"]] == [("no row", row) for row in missing]
+    more = '"WS /v1/{name}/ws" = "orders:read"\n"WS /v1/trade" = "orders:write"\n"WS /v1/gone" = "orders:write"\n'
+    config.write_text(text + '"GET /v1/time" = { lane = "public" }\n' + more)
+    _, found, errors = ask(shell, "operations", "check", app)
+    assert [(entry["kind"], entry["what"]) for entry in found["findings"]] == [("no route", "WS /v1/gone")], errors
+    assert found["websockets"] == ["/v1/{name:str}/ws", "/v1/trade"]
+
+
+def test_a_row_for_handshakes_is_none_for_the_get_of_the_same_path(venue: Venue) -> None:
+    text = venue.config.read_text()
+    venue.config.write_text(text[: text.index('"GET /v1/time"')] + '"WS /both" = "orders:read"\n')
+    both = APP[: APP.index("def make")] + (
+        'app = Starlette(routes=[Route("/both", view), WebSocketRoute("/both", view)])\n'
+    )
+    code, found, _ = ask(venue, "operations", "check", f"{write(venue, both)}:app")
+    assert (code, [entry["what"] for entry in found["findings"]]) == (1, ["GET /both"])
+
+
+AIOHTTP = """
+from aiohttp import web
+
+async def view(request):
+    return web.WebSocketResponse()
+
+app = web.Application()
+app.router.add_get("/v1/stream", view)
+"""
+
+
+def test_aiohttp_takes_handshakes_by_routes_for_get(venue: Venue) -> None:
+    text = venue.config.read_text()
+    venue.config.write_text(text[: text.index('"GET /v1/time"')] + '"WS /v1/stream" = "orders:read"\n')
+    code, found, errors = ask(venue, "operations", "check", f"{write(venue, AIOHTTP)}:app")
+    assert (code, found["findings"]) == (0, []), errors
+    venue.config.write_text(venue.config.read_text() + '"WS /v1/gone" = "orders:read"\n')
+    code, found, _ = ask(venue, "operations", "check", f"{write(venue, AIOHTTP)}:app")
+    assert (code, [entry["what"] for entry in found["findings"]]) == (1, ["WS /v1/gone"])
+
+
+def test_an_openapi_file_says_nothing_of_websockets(venue: Venue) -> None:
+    text = venue.config.read_text()
+    rows = '"GET /a" = "orders:read"\n"WS /v1/stream" = "orders:read"\n'
+    venue.config.write_text(text[: text.index('"GET /v1/time"')] + rows)
+    (venue.folder / "api.json").write_text(json.dumps({"paths": {"/a": {"get": {}}}}))
+    code, found, errors = ask(venue, "operations", "check", "--openapi", "api.json")
+    assert (code, found["findings"]) == (0, [])
+    assert "not checked: the rows for websockets" in errors

@@ -105,7 +105,7 @@ ORDER = '{"id": "#", "quantity": 1}'
 ANN: dict[str, Any] = {"old": "ann"}
 BOTH: dict[str, Any] = {"old": "ann", "by": "trader"}
 BY: dict[str, Any] = {"by": "trader"}
-UNCLAIMED = "guard.unclaimed"
+UNCLAIMED = "proof.unclaimed"
 KINDS = [
     # what stays as it was
     kind("password: reads", "GET /orders", "200", "vouched", weight=25, **ANN),
@@ -177,13 +177,13 @@ KINDS = [
 ]  # fmt: skip
 SEEN = "replay.seen"
 AGAIN = ", the second time"
-# One address that keeps failing, all at one moment: 200 failures a minute are its debt's burst, 20 those of a pair.
+# One address that keeps failing, all at one moment: 200 failures are free, of one key from one address 3.
 HAMMER = kind("password: on a moved operation, over and over", "GET /balances", "200 -> 401", UNCLAIMED, **ANN)
 SHUT = kind("password: there, after 201 failures", "GET /balances", "200 -> 429", "source.address", **ANN)
 SHUT_TOO = kind("password: reads, from where 201 requests failed", "GET /orders", "200 -> 429", "source.address", **ANN)
 GUESS = kind("signed: guesses", "GET /orders", "401", "signature.wrong", by="forger")
-GUESSED = kind("signed: guesses, after 21", "GET /orders", "401 -> 429", "source.pair", by="forger")
-BURSTS = [[(HAMMER, 201), (SHUT, 20), (SHUT_TOO, 5)], [(GUESS, 21), (GUESSED, 9)]]
+GUESSED = kind("signed: guesses, after 4", "GET /orders", "401 -> 429", "source.pair", by="forger")
+BURSTS = [[(HAMMER, 201), (SHUT, 20), (SHUT_TOO, 5)], [(GUESS, 4), (GUESSED, 26)]]
 
 
 def expected() -> dict[str, tuple[int, int, str]]:

@@ -228,7 +228,7 @@ def test_it_is_taken_in_and_out_while_the_server_runs(home: Home) -> None:
     assert send(guard, b"Bearer old." + TOKEN.encode()) == "granted"
     home.write(MAP)
     reload_guard(guard)
-    assert send(guard, b"Bearer old." + TOKEN.encode()) == "guard.unclaimed"
+    assert send(guard, b"Bearer old." + TOKEN.encode()) == "proof.unclaimed"
     home.write(section(day(90)) + MAP)
     reload_guard(guard)
     assert send(guard, b"Bearer old." + TOKEN.encode()) == "granted"

@@ -59,7 +59,7 @@ def order(authority: str, signer: Signer = TRADER) -> Outgoing:
 def test_a_guard_is_built_with_every_check(venue: Venue) -> None:
     guard = build_guard(venue.path, {})
     names = [type(check).__name__ for check in guard.checks]
-    assert names == ["Source", "Signature", "Freshness", "Network", "Scope", "Replay"]
+    assert names == ["Source", "Signature", "Freshness", "Network", "Scope", "Halt", "Replay"]
     assert isinstance(guard.state, SQLiteState)
     assert guard.operations.match("POST", "/v1/orders") is not None
     assert guard.policy.roles["trader"] == {"orders:read", "orders:write"}

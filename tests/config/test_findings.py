@@ -9,7 +9,8 @@ from tradeguard.config import Loaded, check, load_settings
 from tradeguard.config.settings import parse
 from tradeguard.secrets.master import make_master_key
 
-MAP = '[roles]\ntrader = ["orders:*"]\n[operations]\n"POST /v1/orders" = "orders:write"\n'
+QUOTAS = '[quotas]\nrequests = "20/second"\n'
+MAP = '[roles]\ntrader = ["orders:*"]\n[operations]\n"POST /v1/orders" = "orders:write"\n' + QUOTAS
 
 
 def findings(home: Home, more: str = MAP, environ: dict[str, str] | None = None) -> list[str]:
@@ -102,7 +103,7 @@ def test_folders_that_this_user_cannot_write_are_found() -> None:
 
 
 def test_an_operation_that_nothing_can_satisfy_is_found(home: Home) -> None:
-    [line] = findings(home, '[operations]\n"POST /x" = {scopes = "orders:write", assurance = 2}\n')
+    [line] = findings(home, '[operations]\n"POST /x" = {scopes = "orders:write", assurance = 2}\n' + QUOTAS)
     assert line == "operations: operation 'POST /x' asks for assurance 2; no check gives it"
 
 
@@ -110,6 +111,8 @@ def test_roles_and_scopes_that_open_nothing_are_found(home: Home) -> None:
     more = """
         [policy]
         scopes = ["mine", "held", "asked"]
+        [quotas]
+        requests = "20/second"
         [roles]
         trader = ["orders:*"]
         "a b" = ["held"]

@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 
 from tradeguard import ConfigError, Policy
 from tradeguard.backends.memory import Memory
+from tradeguard.backends.postgres import Postgres, PostgresKeys
+from tradeguard.backends.redis import RedisKeys
 from tradeguard.config import SAMPLE, Settings, explain, json_schema, load_settings
 from tradeguard.config.environment import VARIABLES
 from tradeguard.config.rules import make_policy, make_rows
+from tradeguard.config.sections import Quota
 from tradeguard.config.settings import KEYS, SECTIONS, parse
 from tradeguard.core.cors import Cors
 from tradeguard.core.proxy import Proxies
+from tradeguard.core.rate import Rate
 from tradeguard.keys.cache import CachedKeys
 from tradeguard.signing.rows import BINANCE, TG1
 
@@ -67,7 +71,17 @@ def test_the_defaults_are_those_of_the_parts() -> None:
     assert default.keys.cache_size == cache["size"].default
     assert int(default.keys.poll_seconds * 1e9) == cache["poll"].default
     assert int(default.keys.stale_seconds * 1e9) == cache["stale_after"].default
-    assert (default.state.capacity, default.state.per_key) == (memory["capacity"].default, memory["per_key"].default)
+    for name in ("capacity", "per_key", "meters"):
+        assert getattr(default.state, name) == memory[name].default
+    table = signature(RedisKeys.__mro__[1]).parameters
+    assert default.state.deadline_seconds == signature(Postgres).parameters["deadline"].default
+    assert default.keys.deadline_seconds == signature(PostgresKeys).parameters["deadline"].default
+    assert default.keys.deadline_seconds == table["deadline"].default
+    rate = signature(Rate).parameters
+    for name, field in Quota.model_fields.items():
+        if name != "rate":
+            given, own = field.default, rate[name].default
+            assert (frozenset(given) if name == "lanes" else given) == own, name
 
 
 def test_everything_can_be_said(home: Home) -> None:
@@ -127,7 +141,7 @@ def test_all_faults_come_at_once(home: Home) -> None:
         pol_seconds = 1
         poll_seconds = "x"
         [state]
-        backend = "redis"
+        backend = "mysql"
         [signature]
         dialects = ["tg2", "binance"]
         accept = ["bianance"]
@@ -152,7 +166,7 @@ def test_all_faults_come_at_once(home: Home) -> None:
         "network.topology": found["network.topology"],
         "keys.pol_seconds": "no such key; did you mean keys.poll_seconds?",
         "keys.poll_seconds": "must be a number",
-        "state.backend": "must be 'sqlite' or 'memory'",
+        "state.backend": "must be 'sqlite', 'memory', 'redis' or 'postgres'",
         "signature.dialects[0]": "no dialect is called 'tg2'; there are tg1, binance, bearer; did you mean tg1?",
         "signature.accept[0]": "'bianance' is none of signature.dialects; did you mean binance?",
         "roles.text": "must be a list",
@@ -245,7 +259,7 @@ def test_a_wrong_type_is_told_in_our_own_words(home: Home, key: str, value: Any)
     kinds = {str: "text", int: "whole number", float: "number", bool: "true or false", tuple: "list"}
     default = getattr(getattr(Settings.model_validate(needed), section), name)
     if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int) and found:
-        said = (kinds[type(default)], "'sqlite'", "'direct'", "''", "text")
+        said = (kinds[type(default)], "'sqlite'", "'direct'", "no reference", "a to z", "''", "text")
         assert any(word in found[0].text for word in said), found
 
 
@@ -377,7 +391,10 @@ def test_the_environment_overrides_a_key(home: Home, variable: str, text: str, k
         ("TRADEGUARD_POLICY__TIERS", "[1]", "policy.tiers[0]: must be a text (env TRADEGUARD_POLICY__TIERS)"),
         ("TRADEGUARD_DATA__DIRECTORY", "5", "data.directory: must be a text (env TRADEGUARD_DATA__DIRECTORY)"),
         ("TRADEGUARD_DATA__DIRECTROY", "x", "TRADEGUARD_DATA__DIRECTROY: this variable sets no key; did you mean "),
-        ("TRADEGUARD_ROLES__TRADER", "[]", "TRADEGUARD_ROLES__TRADER: roles and operations stand in the file only"),
+        *(
+            (name, "[]", f"{name}: roles, quotas, tiers, overrides and operations stand in the file only")
+            for name in ("TRADEGUARD_ROLES__TRADER", "TRADEGUARD_QUOTAS__ORDERS", "TRADEGUARD_TIERS__GOLD")
+        ),
         ("TRADEGUARD_MASTER_KEY", SECRET, "TRADEGUARD_MASTER_KEY: this variable sets no key"),
         ("TRADEGUARD_x\ny", "1", '"TRADEGUARD_x\\ny": this variable sets no key'),
         ("TRADEGUARD_", "1", "TRADEGUARD_: this variable sets no key"),
@@ -515,10 +532,10 @@ def test_without_pydantic_the_error_says_what_to_install(monkeypatch: pytest.Mon
     import importlib.util
     import sys
 
-    from tradeguard.config import settings
+    from tradeguard.config import sections
 
     monkeypatch.setitem(sys.modules, "pydantic", None)
-    spec = importlib.util.spec_from_file_location("again", settings.__file__)
+    spec = importlib.util.spec_from_file_location("again", sections.__file__)
     assert spec is not None
     assert spec.loader is not None
     with pytest.raises(ConfigError, match=r'pip install "tradeguard\[config\]"'):

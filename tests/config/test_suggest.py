@@ -23,6 +23,23 @@ def load(text: str) -> dict[str, Any]:
     return rows
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("/v1/orders", '{ scopes = "orders:read", lane = "read" }'),
+        ("/v1/orders/cancel", '{ scopes = "to-be:named", lane = "read" }'),
+        ("/v1/ticker", '{ scopes = "market:read", lane = "read" }'),
+        ("/v1/admin/keys", '{ scopes = "keys:read", lane = "admin" }'),
+        ("/ws", '{ scopes = "to-be:named", lane = "read" }'),
+    ],
+)
+def test_no_websocket_is_taken_in_before_somebody_has_said_what_its_messages_do(path: str, value: str) -> None:
+    row = one("WS", path)
+    assert (row.row, row.value) == (f"WS {path}", value)
+    assert "where they place orders it takes orders:write" in row.left_out
+    assert load(write_rows([row])) == {}
+
+
 ORDERS_CANCEL = '{ scopes = "orders:cancel", lane = "cancel" }'
 
 
@@ -58,7 +75,7 @@ ORDERS_CANCEL = '{ scopes = "orders:cancel", lane = "cancel" }'
         ("DELETE /v1/api-keys/{id}", "", '{ scopes = "keys:admin", lane = "admin" }'),
         ("GET /admin/orders", "", '{ scopes = "users:admin", lane = "admin" }'),
         ("DELETE /admin/orders/{id}", "", '{ scopes = "users:admin", lane = "admin" }'),
-        ("POST /v1/kill-switch", "", '{ scopes = "killswitch:trip", lane = "admin" }'),
+        ("POST /v1/kill-switch", "", '{ scopes = "halt:set", lane = "admin" }'),
         ("GET /v1/something", "", '"account:read"'),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_signed_request_does_not_coexist(run: Run) -> None:
 @pytest.mark.parametrize(("method", "target"), [("GET", b"/v1/new"), ("GET", b"/v1/nowhere"), ("DELETE", b"/v1/old")])
 def test_nothing_else_does_without_a_credential(run: Run, method: str, target: bytes) -> None:
     guard, _ = guard_with()
-    assert code_of(run(guard.admit(make_request(method, target)))) == "guard.unclaimed"
+    assert code_of(run(guard.admit(make_request(method, target)))) == "proof.unclaimed"
 
 
 def test_a_public_operation_is_nothing_to_vouch_for(run: Run) -> None:
@@ -133,7 +133,7 @@ def test_half_a_signature_in_the_query_never_falls_back(run: Run) -> None:
 def test_it_ends_with_the_last_day_in_utc(run: Run, at: int, coexists: bool) -> None:
     guard, _ = guard_with(runtime=StillClock(at))
     decision = run(guard.admit(old(arrived=at)))
-    assert code_of(decision) == ("granted" if coexists else "guard.unclaimed")
+    assert code_of(decision) == ("granted" if coexists else "proof.unclaimed")
     if isinstance(decision, Denial):
         assert decision.status == 401
 
@@ -216,7 +216,7 @@ class Raises:
         raise RuntimeError("broken")
 
 
-@pytest.mark.parametrize(("check", "code"), [(Shut(), "hours.shut"), (Raises(), "guard.fault")])
+@pytest.mark.parametrize(("check", "code"), [(Shut(), "hours.shut"), (Raises(), "outage.fault")])
 def test_it_is_judged_by_the_hosts_own_checks(run: Run, check: object, code: str) -> None:
     guard, journal = guard_with([*make_checks(), check])
     grant = let_in(run, guard, old())
@@ -258,7 +258,7 @@ def test_where_it_cannot_be_recorded_it_is_refused(run: Run) -> None:
         grant = let_in(run, guard, old(method))
         denial = run(grant.vouch(host(scope)))
         assert isinstance(denial, Denial)
-        assert (denial.code, denial.status) == ("guard.unrecorded", 503)
+        assert (denial.code, denial.status) == ("record.unrecorded", 503)
 
 
 def test_an_order_is_on_record_before_the_handler_runs(run: Run) -> None:
@@ -270,7 +270,7 @@ def test_an_order_is_on_record_before_the_handler_runs(run: Run) -> None:
     assert (line.kind, line.lane, line.dialect, line.proven) == ("vouched", "order", "host", True)
     assert line.key_id == host().id
     down, _ = guard_with(journal=FullJournal())
-    assert run(let_in(run, down, old("POST")).vouch(host("orders:write"))).code == "guard.unrecorded"
+    assert run(let_in(run, down, old("POST")).vouch(host("orders:write"))).code == "record.unrecorded"
 
 
 def test_nothing_is_settled_before_it_is_vouched_for(run: Run) -> None:

@@ -4,10 +4,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tradeguard.core.conditions import Advance, Below, Condition, Limit, Model, Once, Outcome, Quota, by_rank
+from tradeguard.core.conditions import (
+    NEVER,
+    Advance,
+    Below,
+    Charge,
+    Condition,
+    Limit,
+    Model,
+    Once,
+    Outcome,
+    Quota,
+    Use,
+    by_rank,
+)
 
 KEY, OTHER = ("trader", b"nonce"), ("trader", b"other")
-SECOND, MINUTE = 1_000, 60_000  # the model counts in whatever unit it is given
+SECOND, MINUTE = 1_000_000, 60_000_000
+NOW = 500_000
 WINDOWS = (Limit(3, SECOND), Limit(5, MINUTE))
 
 
@@ -165,25 +179,30 @@ def quota(cost: int = 1, **other: bool) -> Quota:
     return Quota("orders", WINDOWS, cost, **other)
 
 
+def used(outcome: Outcome, key: str = "orders") -> tuple[int, ...]:
+    """Units used in each window."""
+    return tuple(use.used for use in outcome.usage[key])
+
+
 def test_a_quota_has_room_up_to_its_limit_in_every_window() -> None:
     model = Model()
     assert [bool(settle(model, quota()).failed) for _ in range(5)] == [False, False, False, True, True]
-    later = [bool(settle(model, quota(), at=100 + SECOND).failed) for _ in range(3)]
+    later = [bool(settle(model, quota(), at=2 * SECOND).failed) for _ in range(3)]
     assert later == [False, False, True]  # the second has room again, the minute holds 5
 
 
 def test_usage_is_what_was_spent_after_the_commit() -> None:
     model = Model()
-    assert settle(model, quota(2)).usage == {"orders": (2, 2)}
-    assert settle(model, quota(2)).usage == {"orders": (2, 2)}  # refused: nothing spent
-    assert settle(model, quota(1), at=100 + SECOND).usage == {"orders": (1, 3)}
+    assert used(settle(model, quota(2), at=NOW)) == (2, 2)
+    assert used(settle(model, quota(2), at=NOW)) == (2, 2)  # refused: nothing spent
+    assert used(settle(model, quota(1), at=NOW + SECOND)) == (1, 3)
 
 
-@pytest.mark.parametrize(("at", "used"), [(100 + SECOND - 1, 1), (100 + SECOND, 0)])
-def test_a_window_rolls(at: int, used: int) -> None:
+@pytest.mark.parametrize(("at", "units"), [(NOW + SECOND - 1, 1), (NOW + SECOND, 0)])
+def test_a_window_rolls(at: int, units: int) -> None:
     model = Model()
-    settle(model, quota())
-    assert settle(model, quota(0), at=at).usage["orders"][0] == used
+    settle(model, quota(), at=NOW)
+    assert used(settle(model, quota(0), at=at))[0] == units
 
 
 def test_cost_zero_only_looks_even_where_nothing_is_left() -> None:
@@ -191,14 +210,14 @@ def test_cost_zero_only_looks_even_where_nothing_is_left() -> None:
     settle(model, quota(3))
     outcome = settle(model, quota(0))
     assert outcome.failed == ()
-    assert outcome.usage == {"orders": (3, 3)}
+    assert used(outcome) == (3, 3)
 
 
 def test_quotas_are_spent_all_or_none() -> None:
     model = Model()
     small, large = Quota("small", (Limit(1, SECOND),), 2), Quota("large", (Limit(9, SECOND),), 2)
     assert settle(model, large, small).failed == (small,)
-    assert settle(model, large._replace(cost=0)).usage == {"large": (0,)}
+    assert used(settle(model, large._replace(cost=0)), "large") == (0,)
 
 
 @pytest.mark.parametrize("reason", ["denied", "once", "advance", "below"])
@@ -212,7 +231,7 @@ def test_a_quota_is_not_spent_where_anything_failed_or_was_denied(reason: str) -
         "below": (Below(("halt",), 0),),
     }
     settle(model, quota(), *others[reason], denied=reason == "denied")
-    assert settle(model, quota(0)).usage == {"orders": (0, 0)}
+    assert used(settle(model, quota(0))) == (0, 0)
 
 
 @pytest.mark.parametrize("denied", [False, True])
@@ -220,27 +239,166 @@ def test_a_binding_quota_takes_effect_by_itself(denied: bool) -> None:
     model = Model()
     outcome = settle(model, quota(binding=True), Below(("halt",), 0), denied=denied)
     assert outcome.failed == (Below(("halt",), 0),)
-    assert settle(model, quota(0)).usage == {"orders": (1, 1)}
+    assert used(settle(model, quota(0))) == (1, 1)
 
 
 def test_a_binding_quota_without_room_fails_and_takes_nothing() -> None:
     model = Model()
     assert settle(model, quota(4, binding=True)).failed == (quota(4, binding=True),)
-    assert settle(model, quota(0)).usage == {"orders": (0, 0)}
+    assert used(settle(model, quota(0))) == (0, 0)
 
 
 def test_a_shadow_quota_never_fails_and_is_counted_apart() -> None:
     model = Model()
     shadow = quota(4, enforced=False)
     assert [settle(model, shadow).failed for _ in range(3)] == [(), (), ()]
-    assert settle(model, quota(0, enforced=False)).usage == {"orders": (12, 12)}
+    assert used(settle(model, quota(0, enforced=False))) == (12, 12)
     assert settle(model, quota(3)).failed == ()
 
 
 def test_a_shadow_quota_is_not_counted_where_something_failed() -> None:
     model = Model()
     settle(model, quota(1, enforced=False), Below(("halt",), 0))
-    assert settle(model, quota(0, enforced=False)).usage == {"orders": (0, 0)}
+    assert used(settle(model, quota(0, enforced=False))) == (0, 0)
+
+
+# rule 8: windows
+
+
+@pytest.mark.parametrize(
+    ("limit", "grain"),
+    [
+        (Limit(1_000, SECOND), 1_000),
+        (Limit(1_001, 60_000_000_000), 1_000_000_000),
+        (Limit(100_000, 86_400_000_000_000), 900_000_000_000),
+        (Limit(1_001, 1_000_000), 17_000),
+    ],
+)
+def test_a_window_is_exact_up_to_a_thousand_units_and_has_a_fixed_number_of_counts_above(
+    limit: Limit, grain: int
+) -> None:
+    assert limit.grain == grain
+    assert limit.edge(grain) == grain
+    assert limit.edge(grain + 1) == 2 * grain
+
+
+def test_large_windows_give_back_at_most_one_grain_late_and_never_early() -> None:
+    model, limit = Model(), Limit(1_001, 60_000_000)
+    big = Quota("big", (limit,), 1_001)
+    settle(model, big, at=1)
+    assert settle(model, big, at=60_000_001).failed
+    assert settle(model, big, at=limit.grain + 60_000_000 - 1).failed
+    assert not settle(model, big, at=limit.grain + 60_000_000).failed
+
+
+def test_a_window_that_paces_takes_its_burst_at_once_and_refills_evenly() -> None:
+    model, paced = Model(), Quota("paced", (Limit(10, SECOND, burst=3),), 1)
+    assert [bool(settle(model, paced, at=NOW).failed) for _ in range(4)] == [False, False, False, True]
+    assert [bool(settle(model, paced, at=NOW + SECOND // 10 - 1_000).failed) for _ in range(1)] == [True]
+    assert [bool(settle(model, paced, at=NOW + SECOND // 10).failed) for _ in range(2)] == [False, True]
+    assert [bool(settle(model, paced, at=NOW + SECOND).failed) for _ in range(4)] == [False, False, False, True]
+
+
+def test_use_says_when_a_window_will_be_less_full() -> None:
+    model = Model()
+    assert settle(model, quota(0), at=NOW).usage["orders"] == (Use(0, 0), Use(0, 0))
+    settle(model, quota(), at=NOW)
+    after = settle(model, quota(), at=NOW + 5_000).usage["orders"]
+    assert after == (Use(2, NOW + SECOND), Use(2, NOW + MINUTE))
+    paced = settle(model, Quota("paced", (Limit(10, SECOND, burst=3),), 2), at=NOW + 5_000).usage["paced"]
+    assert paced == (Use(2, NOW + 5_000 + SECOND // 10),)
+
+
+def test_a_quota_that_is_asked_for_more_than_it_holds_is_never_ready() -> None:
+    for limit in (Limit(3, SECOND), Limit(10, SECOND, burst=3)):
+        outcome = settle(Model(), Quota("small", (limit,), 4))
+        assert outcome.failed
+        assert outcome.ready == NEVER
+
+
+@pytest.mark.parametrize("cost", [1, 2])
+def test_who_is_refused_and_comes_back_when_he_is_told_has_room_and_not_a_moment_before(cost: int) -> None:
+    model = Model()
+    for at in (NOW, NOW + 2_000, NOW + 4_000):
+        settle(model, quota(), at=at)
+    ready = settle(model, quota(cost), at=NOW + 6_000).ready
+    assert ready == NOW + SECOND + 2_000 * (cost - 1)
+    assert settle(model, quota(cost), at=ready - 1).failed
+    assert not settle(model, quota(cost), at=ready).failed
+
+
+def test_ready_is_when_the_last_of_all_failed_quotas_has_room() -> None:
+    model = Model()
+    small, large = Quota("small", (Limit(1, SECOND),), 1), Quota("large", (Limit(1, MINUTE),), 1)
+    settle(model, small, large, at=NOW)
+    assert settle(model, small, large, at=NOW).ready == NOW + MINUTE
+    assert settle(model, at=NOW).ready == 0
+
+
+def test_a_limit_that_changes_keeps_what_was_counted() -> None:
+    model, old, new = Model(), (Limit(3, SECOND),), (Limit(5_000, SECOND),)
+    settle(model, Quota("orders", old, 3), at=NOW)
+    assert used(settle(model, Quota("orders", new, 1), at=NOW)) == (4,)
+    assert settle(model, Quota("orders", old, 1), at=NOW).failed
+
+
+# rule 9: refunds
+
+
+def charge(model: Model, cost: int = 3, at: int = NOW) -> Charge:
+    outcome = settle(model, quota(cost), at=at)
+    assert not outcome.failed
+    return Charge(quota(cost), outcome.time, "r")
+
+
+def test_units_are_given_back_once_per_item() -> None:
+    model = Model()
+    taken = charge(model)
+    assert [model.refund(taken, item, 1, NOW) for item in ("a", "a", "b")] == [True, False, True]
+    assert used(settle(model, quota(0), at=NOW)) == (1, 1)
+
+
+def test_never_more_is_given_back_than_was_taken() -> None:
+    model = Model()
+    taken = charge(model, 2)
+    assert [model.refund(taken, f"{item}", units, NOW) for item, units in enumerate((3, 1, 2, 1, 1))] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert used(settle(model, quota(0), at=NOW)) == (0, 0)
+
+
+def test_what_does_not_count_any_more_is_not_given_back() -> None:
+    model = Model()
+    taken = charge(model, 1)
+    charge(model, 1, at=NOW + SECOND)
+    assert model.refund(taken, "a", 1, NOW + SECOND)
+    assert used(settle(model, quota(0), at=NOW + SECOND)) == (1, 1)  # the second had rolled on; the minute had not
+    assert not model.refund(taken, "b", 1, NOW + 2 * MINUTE)
+
+
+def test_a_window_that_paces_gives_nothing_back() -> None:
+    model, paced = Model(), Quota("paced", (Limit(10, SECOND, burst=3),), 3)
+    settle(model, paced, at=NOW)
+    model.refund(Charge(paced, NOW, "r"), "a", 3, NOW)
+    assert used(settle(model, paced._replace(cost=0), at=NOW), "paced") == (3,)
+
+
+# what operators read back
+
+
+def test_a_look_shows_what_holds_under_a_prefix() -> None:
+    model = Model("e")
+    model.set("halt:venue", 1, record=b"signed")
+    model.set("halt:acme", 2, until=50)
+    model.set("ban:ann", 1)
+    assert dict(model.look("halt:").numbers) == {"halt:venue": (1, None, b"signed"), "halt:acme": (2, 50, b"")}
+    settle(model, at=50)
+    assert set(model.look("halt:").numbers) == {"halt:venue"}
+    assert model.look("")[1:] == (50, "e", 3)
 
 
 # rule 7: the order of what failed

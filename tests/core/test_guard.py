@@ -73,7 +73,7 @@ def test_every_list_of_checks_is_refused_or_grants_nothing_without_proof(run: Ru
             except ConfigError:
                 continue
             built += 1
-            assert code_of(run(guard.admit(make_request("POST", b"/v1/orders")))) == "guard.unclaimed"
+            assert code_of(run(guard.admit(make_request("POST", b"/v1/orders")))) == "proof.unclaimed"
             assert code_of(run(guard.admit(order(WRONG)))) == "signature.wrong"
             assert code_of(run(guard.admit(order()))) == "granted"
     assert built == 24 + 2 * 120 + 720  # the four required ones, with one or both of Source and Network
@@ -191,8 +191,8 @@ def test_a_guard_without_runtime_says_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("request_", "code"),
     [
-        (lambda: make_request("POST", b"/v1/orders"), "guard.unclaimed"),
-        (lambda: make_request("POST", b"/no/such/operation"), "guard.unclaimed"),
+        (lambda: make_request("POST", b"/v1/orders"), "proof.unclaimed"),
+        (lambda: make_request("POST", b"/no/such/operation"), "proof.unclaimed"),
         (lambda: order(WRONG), "signature.wrong"),
         (lambda: order(Signer(TG1, "nobody", SECRET)), "signature.unknown"),
         (lambda: make_request("POST", b"/v1/orders", headers=[(b"tg-key", b"trader")]), "signature.missing"),
@@ -264,14 +264,14 @@ def test_a_custom_proofs_outage_keeps_its_status(run: Run) -> None:
 
 
 def test_a_proof_that_proves_nothing_grants_nothing(run: Run) -> None:
-    assert code_of(run(with_badge(Badge(proves=False)).admit(badge_request()))) == "guard.unproven"
+    assert code_of(run(with_badge(Badge(proves=False)).admit(badge_request()))) == "proof.unproven"
 
 
 def test_two_proofs_at_once_are_refused(run: Run) -> None:
     guard = make_guard([*make_checks(), Badge()])
     both = order()
     request = make_request("POST", b"/v1/orders", headers=[(b"badge", b"x"), *both.headers.raw[1:]], body=b"{}")
-    assert code_of(run(guard.admit(request))) == "guard.ambiguous"
+    assert code_of(run(guard.admit(request))) == "proof.ambiguous"
     assert guard.challenge == 'TG1 realm="api", Binance realm="api", Badge'
 
 
@@ -283,7 +283,7 @@ def test_credential_and_principal_are_write_once(run: Run) -> None:
             return None
 
     request = order()
-    assert code_of(run(make_guard([*make_checks(), Thief()]).admit(request))) == "guard.fault"
+    assert code_of(run(make_guard([*make_checks(), Thief()]).admit(request))) == "outage.fault"
     assert request.principal is not None
     assert request.principal.key_id == "trader"
     with pytest.raises(AttributeError):
@@ -368,7 +368,7 @@ class Breaks:
 def test_a_check_that_raises_is_a_503_that_names_it(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     denial = run(make_guard([*make_checks(), Breaks()]).admit(order()))
     assert isinstance(denial, Denial)
-    assert (denial.code, denial.status, denial.detail) == ("guard.fault", 503, "Breaks: ZeroDivisionError")
+    assert (denial.code, denial.status, denial.detail) == ("outage.fault", 503, "Breaks: ZeroDivisionError")
     assert "Breaks" not in denial.text
     assert "Traceback" in caplog.text
 
@@ -397,7 +397,7 @@ def test_a_message_is_used_up_although_a_check_failed(run: Run) -> None:
 
     for check in (Flaky(), FlakyCondition()):
         guard = make_guard([*make_checks(), check])
-        assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "guard.fault"
+        assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "outage.fault"
         check.broken = False
         assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "replay.seen"
 
@@ -414,7 +414,7 @@ def test_a_message_is_used_up_although_a_gate_failed(run: Run) -> None:
     gate = Flaky()
     guard = make_guard([gate, *make_checks()[1:]])
     denial = run(guard.admit(order(nonce=b"n" * 16)))
-    assert (denial.code, denial.detail) == ("guard.fault", "Flaky: ZeroDivisionError")
+    assert (denial.code, denial.detail) == ("outage.fault", "Flaky: ZeroDivisionError")
     gate.broken = False
     assert code_of(run(guard.admit(order(nonce=b"n" * 16)))) == "replay.seen"
 
@@ -427,7 +427,7 @@ def test_a_commit_that_suspends_under_drive_may_have_taken_effect() -> None:
 
     denial = drive(make_guard(state=Remote(since=1)).admit(order()))
     assert isinstance(denial, Denial)
-    assert (denial.code, denial.executed) == ("guard.suspended", "unknown")
+    assert (denial.code, denial.executed) == ("outage.suspended", "unknown")
 
 
 def test_a_check_may_raise_its_denial(run: Run) -> None:
@@ -445,7 +445,7 @@ def test_a_door_that_fails_is_closed(caplog: pytest.LogCaptureFixture) -> None:
 
     denial = make_guard([Broken(), *make_checks()[1:]]).door(Peer(), NOW)
     assert denial is not None
-    assert denial.code == "guard.fault"
+    assert denial.code == "outage.fault"
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -475,7 +475,7 @@ def test_a_check_that_suspends_under_drive_is_a_503_that_names_it(run: Run) -> N
     if run is asyncio.run:
         assert code_of(decision) == "granted"
     else:
-        assert (decision.code, decision.status, decision.detail) == ("guard.suspended", 503, "Suspends: Suspended")
+        assert (decision.code, decision.status, decision.detail) == ("outage.suspended", 503, "Suspends: Suspended")
 
 
 class Failing(Memory):
@@ -492,9 +492,9 @@ class Failing(Memory):
 @pytest.mark.parametrize(
     ("error", "code", "executed"),
     [
-        (BackendDown("refused"), "guard.down", False),
-        (BackendDown("timed out", unknown=True), "guard.unsure", "unknown"),
-        (ValueError("nonsense"), "guard.unsure", "unknown"),
+        (BackendDown("refused"), "outage.down", False),
+        (BackendDown("timed out", unknown=True), "commit.unsure", "unknown"),
+        (ValueError("nonsense"), "commit.unsure", "unknown"),
     ],
 )
 def test_a_store_that_fails_refuses(run: Run, error: Exception, code: str, executed: object) -> None:
@@ -509,14 +509,28 @@ def test_a_key_store_that_fails_refuses(run: Run) -> None:
             raise BackendDown("refused")
 
     denial = run(make_guard(make_checks(Down())).admit(order()))
-    assert (denial.code, denial.detail) == ("guard.down", "Signature: BackendDown")
+    assert (denial.code, denial.detail) == ("outage.down", "Signature: BackendDown")
 
 
 def test_a_store_that_is_older_than_was_seen_refuses(run: Run) -> None:
-    guard = make_guard()
+    state = Memory(since=1)
+    guard = make_guard(state=state)
     assert code_of(run(guard.admit(order()))) == "granted"
-    guard.state = Memory(since=1)  # another epoch: a restored copy
-    assert code_of(run(guard.admit(order()))) == "guard.behind"
+    vars(state).update(vars(Memory(since=1)))  # another epoch
+    assert code_of(run(guard.admit(order()))) == "commit.behind"
+    assert code_of(run(guard.admit(order()))) == "commit.barrier"
+
+
+def test_a_store_that_was_put_back_refuses_until_it_is_repaired(run: Run) -> None:
+    state = Memory(since=1)
+    guard = make_guard(state=state)
+    copy = dict(vars(state))
+    run(state.set("halt", 0))
+    assert code_of(run(guard.admit(order()))) == "granted"
+    vars(state).update(copy)  # the same epoch, a lower version
+    assert [code_of(run(guard.admit(order()))) for _ in range(3)] == ["commit.behind"] * 3
+    run(state.set("halt", 0))
+    assert code_of(run(guard.admit(order()))) == "granted"
 
 
 class FullDisk(MemoryJournal):
@@ -530,7 +544,7 @@ class FullDisk(MemoryJournal):
 def test_without_a_record_of_the_intent_no_order_passes_but_reads_and_cancels_do(run: Run) -> None:
     guard = make_guard(journal=FullDisk())
     denial = run(guard.admit(order()))
-    assert (denial.code, denial.status, denial.executed) == ("guard.unrecorded", 503, False)
+    assert (denial.code, denial.status, denial.executed) == ("record.unrecorded", 503, False)
     assert code_of(run(guard.admit(sign(TRADER, "GET", b"/v1/orders")))) == "granted"
     assert code_of(run(guard.admit(sign(TRADER, "DELETE", b"/v1/orders/7")))) == "granted"
 
@@ -557,7 +571,7 @@ def test_what_was_signed_before_the_start_waits_behind_the_barrier(run: Run) -> 
     for signed_at in (NOW - SECOND, NOW, NOW + SECOND):
         denial = run(guard.admit(order(at=signed_at)))
         assert isinstance(denial, Denial)
-        assert (denial.code, denial.status, denial.retry_after) == ("guard.barrier", 503, 1)
+        assert (denial.code, denial.status, denial.retry_after) == ("commit.barrier", 503, 1)
     clock.at = NOW + SECOND + MS
     assert code_of(run(guard.admit(order(at=clock.at, arrived=clock.at)))) == "granted"
 

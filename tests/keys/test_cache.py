@@ -747,15 +747,15 @@ def test_what_is_revoked_between_the_look_and_the_keeping_is_not_kept() -> None:
             errors.append(error)
 
     def from_another_thread() -> None:
-        thread = threading.Thread(target=revoke, daemon=True)
-        thread.start()
-        thread.join(0.5)  # where the cache holds a lock now, the revocation waits for it
+        threads.append(threading.Thread(target=revoke, daemon=True))
+        threads[-1].start()
+        threads[-1].join(0.5)  # where the cache holds a lock now, the revocation waits for it
 
+    threads: list[threading.Thread] = []
     revoked.append(from_another_thread)
     drive(d.cache.find("a"))
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.daemon and thread.name.startswith("Thread-"):
-            thread.join(10)
+    [thread] = threads
+    thread.join(10)
     assert errors == []
     assert drive(versions(d.cache, "a")) == [2]
 

@@ -1,14 +1,20 @@
 """Keys: every store of keys of ours passes the suites that those of others pass."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
+from backends.postgres_server import Stores, serving
+from backends.redis_server import PROGRAMS, Server, running
 
 from tradeguard.backends.memory import MemoryKeys
+from tradeguard.backends.postgres import BlockingPostgresKeys, PostgresKeys
+from tradeguard.backends.redis import BlockingRedisKeys, RedisKeys
 from tradeguard.backends.sqlite import SQLiteKeys
 from tradeguard.core.key import KeyRecord
+from tradeguard.core.ports import KeyTable
 from tradeguard.core.secret import Secret
 from tradeguard.keys.sealed import SealedKeys
 from tradeguard.secrets.master import MasterKey, MasterKeys
@@ -49,6 +55,28 @@ class TestSQLiteKeys(KeyTableConformance):
     make = staticmethod(make_sqlite)
 
 
+class _InDatabase:
+    """A database for all tests of a class; each store is a new one in it."""
+
+    stores: Stores
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _serve(cls) -> Iterator[None]:
+        with serving() as server:
+            _InDatabase.stores = Stores(server)
+            yield
+            _InDatabase.stores.close()
+
+
+class TestPostgresKeys(_InDatabase, KeyTableConformance):
+    make = staticmethod(lambda: _InDatabase.stores.make_keys(PostgresKeys))
+
+
+class TestBlockingPostgresKeys(_InDatabase, KeyTableConformance):
+    make = staticmethod(lambda: _InDatabase.stores.make_keys(BlockingPostgresKeys))
+
+
 class TestMemoryKeys(KeyAdminConformance):
     make = staticmethod(MemoryKeys)
 
@@ -60,3 +88,32 @@ class TestSealedKeys(KeyAdminConformance):
 class TestFoundInMemory(KeysConformance):
     known = KNOWN.id
     make = staticmethod(lambda: MemoryKeys([KNOWN]))
+
+
+class _OnServer:
+    """A server for all tests of a class; each table is a deployment of its own on it."""
+
+    server: Server
+
+    @pytest.fixture(scope="class", autouse=True, params=PROGRAMS)
+    @classmethod
+    def _server(cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        with running(tmp_path_factory.mktemp("redis"), program=request.param) as server:
+            _OnServer.server = server
+            yield
+
+
+def make_redis(kind: type[RedisKeys] | type[BlockingRedisKeys]) -> KeyTable:
+    return kind(_OnServer.server.url, name=f"deployment {next(NUMBER)}", deadline=20, opening=20)
+
+
+class TestRedisKeys(_OnServer, KeyTableConformance):
+    make = staticmethod(partial(make_redis, RedisKeys))
+
+
+class TestBlockingRedisKeys(_OnServer, KeyTableConformance):
+    make = staticmethod(partial(make_redis, BlockingRedisKeys))
+
+
+class TestSealedKeysOverRedis(_OnServer, KeyAdminConformance):
+    make = staticmethod(lambda: SealedKeys(make_redis(RedisKeys), SEALER))

@@ -192,8 +192,8 @@ WRONG: list[tuple[str, bytes]] = [
     ("bearer.field", b"Bearer old." + TOKEN + b"\xe4"),
     ("bearer.field", b"Bearer old.a b"),
     ("bearer.field", b"Bearer old." + b"a" * 600),
-    ("guard.unclaimed", b"Basic b2xkOnBhc3N3b3Jk"),
-    ("guard.unclaimed", b"Bearer"),
+    ("proof.unclaimed", b"Basic b2xkOnBhc3N3b3Jk"),
+    ("proof.unclaimed", b"Bearer"),
 ]
 
 
@@ -244,7 +244,7 @@ def test_two_credentials_are_one_too_many(run: Run) -> None:
     headers = [*sign(TRADER).headers.raw, (b"authorization", b"Bearer old." + TOKEN)]
     assert (
         _code(run(guard().admit(make_request("GET", b"/v1/orders", headers=headers, scheme="https"))))
-        == "guard.ambiguous"
+        == "proof.ambiguous"
     )
     twice = [(b"authorization", b"Bearer old." + TOKEN)] * 2
     assert (
@@ -273,14 +273,14 @@ SWAPPED = b"tgs_live_" + b"s" * 49
 def test_in_the_query_it_is_none_and_it_is_not_on_record(run: Run, target: bytes) -> None:
     journal = MemoryJournal()
     request = make_request("GET", target, scheme="https")
-    assert _code(run(guard(journal=journal).admit(request))) == "guard.unclaimed"
+    assert _code(run(guard(journal=journal).admit(request))) == "proof.unclaimed"
     assert TOKEN.decode() not in repr(list(journal.events))
 
 
 @pytest.mark.parametrize("place", [b"cookie", b"x-api-key", b"proxy-authorization", b"tg-key"])
 def test_in_another_field_it_is_none(run: Run, place: bytes) -> None:
     request = make_request("GET", b"/v1/orders", headers=[(place, b"old." + TOKEN)], scheme="https")
-    assert _code(run(guard().admit(request))) in {"guard.unclaimed", "verifier.field"}
+    assert _code(run(guard().admit(request))) in {"proof.unclaimed", "verifier.field"}
 
 
 @pytest.mark.parametrize(
@@ -294,9 +294,9 @@ def test_in_another_field_it_is_none(run: Run, place: bytes) -> None:
         ("bearer.field", b"Bearer old ." + TOKEN),
         ("bearer.field", VALUE + b", Bearer old." + TOKEN),
         ("bearer.field", VALUE + b","),
-        ("guard.unclaimed", b"Bearer\told." + TOKEN),
-        ("guard.unclaimed", b"Bearerold." + TOKEN),
-        ("guard.unclaimed", b"old." + TOKEN),
+        ("proof.unclaimed", b"Bearer\told." + TOKEN),
+        ("proof.unclaimed", b"Bearerold." + TOKEN),
+        ("proof.unclaimed", b"old." + TOKEN),
         ("bearer.field", VALUE + b"\t"),
         ("frame.field", VALUE + b"\x00"),
         ("frame.field", VALUE + b"\r\nx: y"),
@@ -362,7 +362,7 @@ def _headers(*fields: tuple[bytes, bytes]) -> Request:
     ("given", "fields", "code"),
     [
         ({"header": "X-Api-Key"}, [(b"x-api-key", b"old." + TOKEN)], "granted"),
-        ({"header": "X-Api-Key"}, [(b"authorization", b"Bearer old." + TOKEN)], "guard.unclaimed"),
+        ({"header": "X-Api-Key"}, [(b"authorization", b"Bearer old." + TOKEN)], "proof.unclaimed"),
         ({"header": "X-Secret", "key": "X-Id"}, [(b"x-id", b"old"), (b"x-secret", TOKEN)], "granted"),
         ({"header": "X-Secret", "key": "X-Id"}, [(b"x-id", b"old")], "bearer.field"),
         ({"header": "X-Secret", "key": "X-Id"}, [(b"x-secret", TOKEN)], "bearer.field"),

@@ -34,7 +34,7 @@ def told(denial: Denial) -> tuple[int, dict[bytes, bytes], dict[str, Any]]:
     ("code", "status", "number"),
     [
         ("signature.wrong", 401, -1022),
-        ("guard.unclaimed", 401, -1022),
+        ("proof.unclaimed", 401, -1022),
         ("freshness.stale", 400, -1021),
         ("freshness.early", 400, -1021),
         ("replay.late", 400, -1021),
@@ -47,10 +47,10 @@ def told(denial: Denial) -> tuple[int, dict[bytes, bytes], dict[str, Any]]:
         ("frame.method", 501, -1020),
         ("body.slow", 408, 0),
         ("source.pair", 429, -1003),
-        ("guard.down", 503, 0),
+        ("outage.down", 503, 0),
         ("replay.full", 503, 0),
-        ("guard.unsure", 503, -1007),
-        ("guard.barrier", 503, -1007),
+        ("commit.unsure", 503, -1007),
+        ("commit.barrier", 503, -1007),
     ],
 )
 def test_a_refusal_is_said_as_binance_says_it(code: str, status: int, number: int) -> None:
@@ -65,7 +65,7 @@ def test_a_refusal_is_said_as_binance_says_it(code: str, status: int, number: in
 def test_whatever_may_have_been_executed_says_so_and_nothing_else_does() -> None:
     for code, entry in catalogue().items():
         assert ("executed" in told(Denial(code))[2]) is (entry.executed == "unknown"), code
-    status, _, body = told(Denial("guard.suspended", executed="unknown"))
+    status, _, body = told(Denial("outage.suspended", executed="unknown"))
     assert (status, body["code"], body["executed"]) == (503, -1007, "unknown")
 
 
@@ -100,7 +100,7 @@ def test_all_that_is_unproven_is_one_and_the_same_answer_but_for_the_id(shape: A
     unproven = [code for code, entry in catalogue().items() if entry.public == UNAUTHORIZED]
     assert len(unproven) > 10
     denials = [Denial(code, detail="who") for code in unproven]
-    veiled = [Denial(code, members={"who": "x"}, retry_after=1).veil() for code in ("scope.missing", "guard.unsure")]
+    veiled = [Denial(code, members={"who": "x"}, retry_after=1).veil() for code in ("scope.missing", "commit.unsure")]
     answers = {_plain(refuse(d, ID, challenge="c", shape=shape)) for d in (*denials, *veiled)}
     assert len(answers) == 1
 

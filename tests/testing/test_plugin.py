@@ -103,7 +103,7 @@ def test_a_signed_request_is_served(client):
 
 def test_an_unsigned_one_is_denied(client, assert_denied):
     assert_denied(client.get("/orders", signer=None), "unauthorized")
-    assert_denied(client.get("/orders", signer=None), "guard.unclaimed")
+    assert_denied(client.get("/orders", signer=None), "proof.unclaimed")
 
 def test_the_journal_knows_which_401_it_is(client, assert_denied, tg_journal):
     request = client.sign("POST", "/orders", json={"qty": 1})._replace(body=b'{"qty": 9}')

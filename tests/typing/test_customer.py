@@ -156,3 +156,16 @@ def test_the_parts_are_what_the_ports_say() -> None:
 def test_the_public_face_is_all_there() -> None:
     for name in dir(tradeguard):
         assert getattr(tradeguard, name) is not None
+
+
+def test_a_customer_says_how_much_may_be_asked_for_and_gives_back_what_was_filled() -> None:
+    rates: dict[str, tradeguard.Rate | str] = {
+        "requests": "50/second;1000000/day",
+        "orders": tradeguard.Rate("20/second", by="account", lanes=("order",), burst=5),
+    }
+    quotas = tradeguard.Quotas(rates, tiers={"maker": {"orders": "200/second"}})
+    assert quotas.rates["orders"].windows[0].burst == 5
+    standby = tradeguard.Standby(tradeguard.Memory(), nodes=4)
+    assert standby.nodes == 4
+    guard = make_guard(tradeguard.MemoryJournal())
+    assert guard.refund_now("", "order 17") is False

@@ -22,6 +22,9 @@ UNCONFIGURED: Final = register(
     hint="The guard could not be built; the log of the start has the reason. Nothing passes until it can.",
 )
 _PROBLEM: Final = "application/problem+json"
+_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+_TYPES: Final[Mapping[str, str]] = {"quota.exceeded": _EXCEEDED, "quota.public": _EXCEEDED}
+"""Problem types that have a public name (draft-ietf-httpapi-ratelimit-headers-10, 8)."""
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -100,7 +103,7 @@ def _render(face: Face, challenge: str, shape: Refusal | None) -> tuple[int, tup
 def _problem(face: Face) -> Said:
     public, status, text, executed, _ = face
     members: dict[str, Any] = {
-        "type": f"urn:tradeguard:denial:{public}",
+        "type": _TYPES.get(public, f"urn:tradeguard:denial:{public}"),
         "title": phrase(status),
         "status": status,
         "detail": text,

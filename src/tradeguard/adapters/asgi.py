@@ -11,17 +11,20 @@ should call `guard.close()` at its end.
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 from tradeguard.adapters.answer import UNCONFIGURED, Answer, refuse
 from tradeguard.adapters.edge import Edge, meet, peer_of, preflight, ready, refusal
 from tradeguard.adapters.given import Config, open_guard
+from tradeguard.adapters.live import Stream
 from tradeguard.adapters.passage import PASSAGE, Passage
-from tradeguard.core.body import SHORT
+from tradeguard.adapters.websocket import Socket, refuse_socket
+from tradeguard.core.body import SHORT, Chunk
 from tradeguard.core.cors import Fields
 from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.frame import quote_path
 from tradeguard.core.guard import Guard
+from tradeguard.core.ports import Body
 from tradeguard.core.proxy import peer_named
 from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.core.runtime import Loop, request_id
@@ -32,6 +35,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_BODIES: Final = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
 _log = logging.getLogger("tradeguard")
 
 
@@ -71,10 +75,30 @@ class ASGI:
         elif scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "websockets are not served"})
+            await self._open(scope, receive, send)
         else:
             raise RuntimeError(f"tradeguard does not know the scope type {scope['type']!r} and lets nothing of it pass")
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket: its handshake is a request like any other."""
+        guard = self._guard or self._build()
+        if guard is not None and _has_passed(guard, scope):
+            await self.app(scope, receive, send)
+            return
+        first = await receive()
+        if guard is None:
+            await refuse_socket(scope, send, refuse(Denial(UNCONFIGURED), request_id(), challenge=""))
+            return
+        arrived, id, edge = guard.runtime.now(), request_id(), _meet(guard, scope)
+        request = _request(scope, b"", id, edge, arrived)
+        decision = guard.door(edge.peer, arrived) or await guard.admit(request)
+        if isinstance(decision, Denial):
+            answer = refusal(guard, decision, id, request)
+            await refuse_socket(scope, send, answer._replace(fields=edge.dress_answer(answer)))
+            return
+        passage = Passage(guard, request, decision)
+        scope["tradeguard"], scope[PASSAGE] = decision, passage
+        await Socket(passage, edge, scope, receive, send, first=first).serve(self.app)
 
     async def _serve(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
         arrived, id, edge = guard.runtime.now(), request_id(), _meet(guard, scope)
@@ -86,7 +110,7 @@ class ASGI:
         if asked is not None:
             await send_answer(send, asked)
             return
-        request = _request(guard, scope, receive, id, edge, arrived)
+        request = _request(scope, guard.reader(_chunks(receive), arrived), id, edge, arrived)
         decision = await guard.admit(request)
         if isinstance(decision, Denial):
             await _refuse(send, refusal(guard, decision, id, request), scope, edge, close=request.unread)
@@ -101,6 +125,7 @@ class ASGI:
 
     async def _hand_on(self, passage: Passage, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         body, sent, status = await passage.request.body(), False, 0
+        stream = Stream(passage)
 
         async def replay() -> Message:
             nonlocal sent
@@ -111,16 +136,26 @@ class ASGI:
 
         async def respond(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            kind = message["type"]
+            if kind == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": edge.dress(message.get("headers", ()), passage.request.id)}
+                message = {**message, "headers": edge.dress(message.get("headers", ()), passage.request)}
+                stream.open()
+            elif stream.is_cut:
+                raise OSError("the guard has cut this response off")
             await send(message)
+            if kind in _BODIES and not message.get("more_body", False):
+                stream.close()  # what the application does now is not for the client
 
         try:
             await self.app(scope, replay, respond)
         except BaseException as error:
+            if stream.close():
+                passage.finish(status)  # and the server closes the connection: the message is not complete
+                return
             passage.finish(status, type(error).__name__)
             raise
+        stream.close()
         passage.finish(status)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,7 +199,7 @@ async def send_answer(send: Send, answer: Answer, fields: Fields | None = None) 
 
 def _has_passed(guard: Guard, scope: Scope) -> bool:
     passage: Passage | None = scope.get(PASSAGE)
-    return passage is not None and passage.holds(guard, scope["method"], _locate(scope)[0])
+    return passage is not None and passage.holds(guard, _method(scope), _locate(scope)[0])
 
 
 def _meet(guard: Guard, scope: Scope) -> Edge:
@@ -175,17 +210,21 @@ def _meet(guard: Guard, scope: Scope) -> Edge:
     return meet(guard.policy, headers, peer, scope.get("scheme", "http"))
 
 
-def _request(guard: Guard, scope: Scope, receive: Receive, id: str, edge: Edge, arrived: int) -> Request:
+def _chunks(receive: Receive) -> Chunk:
     async def chunk() -> tuple[bytes, bool]:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refused(Denial(SHORT, detail="the client went away"))
         return message.get("body", b""), message.get("more_body", False)
 
+    return chunk
+
+
+def _request(scope: Scope, body: Body | bytes, id: str, edge: Edge, arrived: int) -> Request:
     target, path, prefix = _locate(scope)
     return Request(
         id=id,
-        method=scope["method"],
+        method=_method(scope),
         target=target,
         path=path,
         prefix=prefix,
@@ -194,8 +233,15 @@ def _request(guard: Guard, scope: Scope, receive: Receive, id: str, edge: Edge, 
         headers=edge.headers,
         peer=edge.peer,
         arrived=arrived,
-        body=guard.reader(chunk, arrived),
+        body=body,
+        kind="websocket" if scope["type"] == "websocket" else "http",
     )
+
+
+def _method(scope: Scope) -> str:
+    """Return the method: that of a handshake is GET (RFC 6455, 4.1), and is signed as that, also over HTTP/2."""
+    method: str = scope.get("method", "GET")
+    return method
 
 
 def _locate(scope: Scope) -> tuple[bytes, str, str]:

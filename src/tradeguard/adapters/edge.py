@@ -13,7 +13,7 @@ from tradeguard.adapters.ready import answer_of
 from tradeguard.core.cors import OURS, Fields
 from tradeguard.core.decision import Denial, Grant
 from tradeguard.core.guard import Guard
-from tradeguard.core.policy import Operations, Policy
+from tradeguard.core.policy import HANDSHAKE, Operations, Policy
 from tradeguard.core.proxy import forwarded_by, wrote_peer
 from tradeguard.core.request import Headers, Peer, Request
 
@@ -33,14 +33,14 @@ class Edge(NamedTuple):
     fields: Fields
     speaks: bool
 
-    def dress(self, theirs: Iterable[tuple[bytes, bytes]], request_id: str) -> Fields:
+    def dress(self, theirs: Iterable[tuple[bytes, bytes]], request: Request) -> Fields:
         """Return the fields of an application's response with ours: nothing of what the guard says stands twice."""
-        if not self.fields and not self.speaks:
+        if not self.fields and not self.speaks and not request.fields:
             kept = [field for field in theirs if field[0].lower() != b"x-request-id"]
-            return [*kept, id_field(request_id)]
-        ours = {b"x-request-id", *(name for name, _ in self.fields if name != b"vary")}
+            return [*kept, id_field(request.id)]
+        ours = {b"x-request-id", *(name for name, _ in (*self.fields, *request.fields) if name != b"vary")}
         kept = [field for field in theirs if not self._says(field[0].lower(), ours)]
-        return [*kept, id_field(request_id), *self._added(kept)]
+        return [*kept, id_field(request.id), *request.fields, *self._added(kept)]
 
     def dress_answer(self, answer: Answer) -> Fields:
         """Return the fields of an answer of ours, with those that the policy adds."""
@@ -89,7 +89,8 @@ def refusal(guard: Guard, denial: Denial, id: str, request: Request | None = Non
         request: None where nothing has been made of it yet.
     """
     shape = shape_of(request, guard.policy.refusals)
-    return refuse(denial, id, challenge=guard.challenge, shape=shape)
+    answer = refuse(denial, id, challenge=guard.challenge, shape=shape)
+    return answer if request is None else answer._replace(fields=[*answer.fields, *request.fields])
 
 
 def ready(guard: Guard, request: Request, grant: Grant) -> Answer | None:
@@ -99,7 +100,7 @@ def ready(guard: Guard, request: Request, grant: Grant) -> Answer | None:
     shape = shape_of(request, guard.policy.refusals)
     answer = answer_of(request.operation.answer, request, grant, guard.runtime.now(), shape)
     guard.finish(request, answer.status)
-    return answer
+    return answer._replace(fields=[*answer.fields, *request.fields])
 
 
 def preflight(guard: Guard, method: str, edge: Edge, request_id: str) -> Answer | None:
@@ -125,7 +126,7 @@ def peer_of(host: str, port: int, peer: Peer, headers: Headers) -> Peer:
 
 @lru_cache(8)
 def _methods(operations: Operations) -> frozenset[str]:
-    return frozenset(operation.id.partition(" ")[0] for operation in operations.all)
+    return frozenset(operation.id.partition(" ")[0] for operation in operations.all) - {HANDSHAKE}
 
 
 @cache

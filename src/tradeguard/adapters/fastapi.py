@@ -9,20 +9,22 @@ from typing import Annotated, Any, Final
 
 from tradeguard.adapters.answer import UNCONFIGURED, Answer
 from tradeguard.adapters.given import Given
+from tradeguard.adapters.live import POLICY_VIOLATION
 from tradeguard.adapters.passage import PASSAGE, Passage, refuse_inside
 from tradeguard.adapters.schema import NAME, fill_schema, rows_of
 from tradeguard.adapters.starlette import Guarded
 from tradeguard.adapters.template import check_declared
 from tradeguard.core.decision import Denial
 from tradeguard.core.errors import ConfigError
-from tradeguard.core.guard import UNCLAIMED
 from tradeguard.core.policy import Operations
 from tradeguard.core.principal import Principal
+from tradeguard.core.proof import UNCLAIMED
 
 try:
-    from fastapi import FastAPI, HTTPException, Request, Response, Security
+    from fastapi import FastAPI, HTTPException, Request, Response, Security, WebSocketException
     from fastapi.openapi.models import APIKey, APIKeyIn
     from fastapi.openapi.utils import get_openapi
+    from fastapi.requests import HTTPConnection
     from fastapi.security import SecurityScopes
     from fastapi.security.base import SecurityBase
 except ImportError as error:
@@ -37,7 +39,7 @@ class Scheme(SecurityBase):
         self.model = APIKey.model_validate({"in": APIKeyIn.header, "name": "TG-Key", "description": about})
         self.scheme_name = NAME
 
-    async def __call__(self, request: Request, security_scopes: SecurityScopes) -> Principal:
+    async def __call__(self, request: HTTPConnection, security_scopes: SecurityScopes) -> Principal:
         """Return who was proved to be asking.
 
         Raises:
@@ -46,7 +48,10 @@ class Scheme(SecurityBase):
         passage: Passage | None = request.scope.get(PASSAGE)
         decided = _judge(passage, frozenset(security_scopes.scopes))
         if isinstance(decided, Denial):
-            raise Refusal(refuse_inside(passage, decided))
+            answer = refuse_inside(passage, decided)
+            if request.scope["type"] == "websocket":
+                raise WebSocketException(POLICY_VIOLATION, decided.public)
+            raise Refusal(answer)
         return decided
 
 

@@ -31,8 +31,15 @@ class Given:
         return open_guard(*self._given)
 
 
-def open_guard(guard: Guard | Callable[[], Guard] | None = None, config: Config | None = None) -> Guard:
+def open_guard(
+    guard: Guard | Callable[[], Guard] | None = None, config: Config | None = None, *, blocking: bool = False
+) -> Guard:
     """Return the guard that was given, or build it.
+
+    Args:
+        guard: the guard, or a function that builds it.
+        config: the configuration file to build it from.
+        blocking: the host has no event loop.
 
     Raises:
         ConfigError: none or both were given, or the guard cannot be built.
@@ -42,7 +49,7 @@ def open_guard(guard: Guard | Callable[[], Guard] | None = None, config: Config 
     if guard is None:
         from tradeguard.config import build_guard  # noqa: PLC0415 - needs pydantic, and a guard in code does not
 
-        guard = build_guard(None if config is True else config)
+        guard = build_guard(None if config is True else config, blocking=blocking)
     guard = guard if isinstance(guard, Guard) else guard()
     if guard.policy.refusals not in ("", *ROWS):
         raise ConfigError(f"policy: refusals is {' or '.join(ROWS)}, or empty, not {guard.policy.refusals!r}")

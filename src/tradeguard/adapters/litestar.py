@@ -14,6 +14,7 @@ from tradeguard.adapters.asgi import ASGI, App, Receive, Scope, Send, send_answe
 from tradeguard.adapters.given import Given
 from tradeguard.adapters.passage import PASSAGE, hold
 from tradeguard.adapters.template import Template, below, read_braces
+from tradeguard.adapters.websocket import refuse_socket
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.runtime import Loop
 
@@ -22,7 +23,7 @@ try:
     from litestar.config.app import AppConfig
     from litestar.middleware import DefineMiddleware
     from litestar.plugins import InitPlugin
-    from litestar.routes import ASGIRoute, HTTPRoute
+    from litestar.routes import ASGIRoute, HTTPRoute, WebSocketRoute
 except ImportError as error:
     raise ConfigError('this adapter needs Litestar: pip install "tradeguard[litestar]"') from error
 
@@ -58,9 +59,12 @@ class _Routed:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = hold(scope.get(PASSAGE), _template(scope), _others(scope)) if scope["type"] == "http" else None
+        held = scope["type"] in ("http", "websocket")
+        refusal = hold(scope.get(PASSAGE), _template(scope), _others(scope)) if held else None
         if refusal is None:
             await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await refuse_socket(scope, send, refusal)
         else:
             await send_answer(send, refusal)
 
@@ -77,5 +81,6 @@ def _template(scope: Scope) -> Template | None:
 def _others(scope: Scope) -> Iterator[Template]:
     """Give the templates of all routes for the method of the request; mounts are open anyway."""
     for route in scope["litestar_app"].routes:
-        if isinstance(route, HTTPRoute) and scope["method"] in route.methods:
+        is_socket = scope["type"] == "websocket" and isinstance(route, WebSocketRoute)
+        if is_socket or (isinstance(route, HTTPRoute) and scope.get("method") in route.methods):
             yield read_braces(route.path)

@@ -10,7 +10,7 @@ from tradeguard.adapters.template import read_angles, read_rules
 from tradeguard.core.errors import ConfigError
 
 try:
-    from quart import Quart, Response, current_app, g, request
+    from quart import Quart, Request, Response, Websocket, current_app, g, request, websocket
 except ImportError as error:
     raise ConfigError('this adapter needs Quart: pip install "tradeguard[quart]"') from error
 
@@ -34,22 +34,28 @@ class Tradeguard(Given):
             raise ConfigError("this application is guarded already; call init_app once")
         app.extensions[_NAME] = app.asgi_app = ASGI(app.asgi_app, self.open)  # type: ignore[method-assign, arg-type, assignment]
         app.before_request_funcs.setdefault(None, []).insert(0, _enter)
+        app.before_websocket_funcs.setdefault(None, []).insert(0, _enter_socket)
 
 
 async def _enter() -> Response | None:
+    return _hold(request)
+
+
+async def _enter_socket() -> Response | None:
+    return _hold(websocket)
+
+
+def _hold(asked: Request | Websocket) -> Response | None:
     """Before anything else of the application: put the grant at hand, and hold Quart's route against its row."""
-    scope: Any = request.scope or {}
+    scope: Any = asked.scope or {}
     passage: Passage | None = scope.get(PASSAGE)
-    rule = request.url_rule
+    rule = asked.url_rule
     if passage is not None:
         g.grant, g.principal = passage.grant, passage.grant.principal
         if rule is None:
             return None  # no handler can run
-    refusal = hold(
-        passage,
-        None if rule is None else read_angles(rule.rule),
-        read_rules(current_app.url_map.iter_rules(), request.method),
-    )
+    rules = [one for one in current_app.url_map.iter_rules() if one.websocket == isinstance(asked, Websocket)]
+    refusal = hold(passage, None if rule is None else read_angles(rule.rule), read_rules(rules, asked.method))
     return None if refusal is None else _respond(refusal)
 
 

@@ -5,7 +5,8 @@ refused, and nothing that is secret.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from tradeguard.signing.row import Row
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = 1_000_000
+_LIMIT: Final = re.compile(rb'"([^"]+)";[qr]=([0-9]+);[wt]=([0-9]+)')  # an item of RateLimit and of RateLimit-Policy
 
 
 def answer_of(answer: str, request: Request, grant: Grant, now: int, shape: Row | None = None) -> Answer:
@@ -67,11 +69,27 @@ def _tell_who(request: Request, grant: Grant, _now: int, _shape: Row | None) -> 
             "tier": principal.tier or None,
             "held_to_networks": bool(principal.networks),
             "expires": _iso(principal.expires) if principal.expires is not None else None,
+            "limits": list(_limits(request)),
         }
     if credential is not None:
         age = request.received - credential.signed_at
         told |= {"dialect": credential.dialect, "algorithm": credential.algorithm, "offset_ms": -age // _MS}
     return told
+
+
+def _limits(request: Request) -> Iterator[dict[str, Any]]:
+    """Tell what the answer's own fields tell: how much the caller may ask for, and how much of it is left."""
+    said = dict(request.fields)
+    most = {name: numbers for name, *numbers in _LIMIT.findall(said.get(b"ratelimit-policy", b""))}
+    for name, left, after in _LIMIT.findall(said.get(b"ratelimit", b"")):
+        amount, window = most[name]
+        yield {
+            "limit": name.decode(),
+            "most": int(amount),
+            "window_seconds": int(window),
+            "left": int(left),
+            "more_after_seconds": int(after),
+        }
 
 
 def _iso(at: int) -> str:

@@ -11,6 +11,7 @@ from tradeguard.adapters.asgi import ASGI, App, Receive, Scope, Send, send_answe
 from tradeguard.adapters.given import Given
 from tradeguard.adapters.passage import PASSAGE, hold
 from tradeguard.adapters.template import Template, below, read_braces
+from tradeguard.adapters.websocket import refuse_socket
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.guard import Guard
 from tradeguard.core.policy import Operations
@@ -19,7 +20,7 @@ from tradeguard.core.runtime import Loop
 try:
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
-    from starlette.routing import BaseRoute, Host, Match, Mount
+    from starlette.routing import BaseRoute, Host, Match, Mount, WebSocketRoute
 except ImportError as error:
     raise ConfigError('this adapter needs Starlette: pip install "tradeguard[starlette]"') from error
 
@@ -90,11 +91,13 @@ class Routed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         refusal = None
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             routes = self._routes()
             refusal = hold(scope.get(PASSAGE), find_template(routes, scope), list_templates(routes, scope))
         if refusal is None:
             await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await refuse_socket(scope, send, refusal)
         else:
             await send_answer(send, refusal)
 
@@ -120,8 +123,15 @@ def list_templates(routes: Iterable[BaseRoute], scope: Scope, prefix: Template =
         if isinstance(kind, (Mount, Host)):
             own = read_braces(route.path) if isinstance(kind, Mount) and route.path else ()
             yield from list_templates(route.routes or (), scope, prefix + own)
-        elif scope["method"] in (getattr(route, "methods", None) or (scope["method"],)):
+        elif _serves(kind, scope):
             yield prefix + read_braces(route.path)
+
+
+def _serves(route: Any, scope: Scope) -> bool:
+    """Tell whether a route is for the method of a request, or for WebSockets where that is one."""
+    if isinstance(route, WebSocketRoute) or scope["type"] == "websocket":
+        return isinstance(route, WebSocketRoute) and scope["type"] == "websocket"
+    return scope["method"] in (getattr(route, "methods", None) or (scope["method"],))
 
 
 def _flatten(routes: Iterable[BaseRoute]) -> Iterable[Any]:

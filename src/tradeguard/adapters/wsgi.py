@@ -8,6 +8,10 @@ spelling (letters, digits and `-._~!$&'()*+,=:@` as themselves, all else as uppe
 that spells it otherwise, or sends a bare trailing `?`, cannot be verified. It says `text/plain` where there is no
 Content-Type, so `text/plain` is taken for none. Of two Content-Length or Content-Type fields it shows one.
 
+A response that is given piece by piece is looked at again after each piece: whose key or halt ends in the meantime gets
+the next one no more, and the server closes the connection, since the message is not complete. A piece that the
+application waits for cannot be interrupted.
+
 A thread that waits for a body cannot be interrupted: the deadline is tested between chunks and after the last byte. The
 server must bring the rest: a timeout on its sockets (gunicorn --timeout, waitress channel_timeout). A server that reads
 on after an early answer must close the connection or read the body away; an application may not send Connection.
@@ -54,7 +58,7 @@ class WSGI:
         self, app: App, guard: Guard | Callable[[], Guard] | None = None, *, config: Config | None = None
     ) -> None:
         self.app = app
-        self.guard = open_guard(guard, config)
+        self.guard = open_guard(guard, config, blocking=True)
         self.guard.bind(Threads())
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -96,10 +100,20 @@ class _Response:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            yield from self._chunks
+            for chunk in self._chunks:
+                yield chunk
+                self._recheck()
         except Exception as error:
             self._finish(type(error).__name__)
             raise
+
+    def _recheck(self) -> None:
+        """End the response where its grant has ended, so that the server closes the connection in the middle of it."""
+        if not self._finished:
+            denial = self._passage.grant.recheck()
+            if denial is not None:
+                self._passage.denial = denial
+                raise ConnectionAbortedError(f"the guard has cut this response off: {denial.public}")
 
     def close(self) -> None:
         """Called by the server at the end, or when the client has gone."""
@@ -113,7 +127,7 @@ class _Response:
     def _respond(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
         self._status = int(status[:3])
         theirs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        return self._start(status, _text(self._edge.dress(theirs, self._passage.request.id)), *exc_info)
+        return self._start(status, _text(self._edge.dress(theirs, self._passage.request)), *exc_info)
 
     def _finish(self, detail: str = "") -> None:
         if not self._finished:

@@ -28,7 +28,6 @@ from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KEY_ID
 from tradeguard.core.policy import LANES
 from tradeguard.core.ports import Following, Keys, Port
-from tradeguard.core.principal import Principal
 from tradeguard.core.proxy import forwarded_by
 from tradeguard.core.request import Request
 from tradeguard.keys.format import plausible
@@ -192,9 +191,9 @@ class Bearer:
         """Return `signature.superseded`."""
         return self._life.denial(condition, outcome)
 
-    def recheck(self, principal: Principal, at: int, /) -> Denial | None:
+    def recheck(self, request: Request, at: int, /) -> Denial | None:
         """Return `signature.expired` or `signature.revoked` if the key has ended since the proof."""
-        return self._life.recheck(principal, at)
+        return self._life.recheck(request, at)
 
     def _is_development(self, request: Request) -> bool:
         return self.plain and request.peer.address in _LOCAL and not forwarded_by(request.headers)

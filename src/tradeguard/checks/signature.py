@@ -14,7 +14,6 @@ from tradeguard.core.decision import Denial, Refused, register
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord, Material, key_number
 from tradeguard.core.ports import Following, Keys, Port
-from tradeguard.core.principal import Principal
 from tradeguard.core.request import Request
 from tradeguard.signing.material import make_dummy
 from tradeguard.signing.row import REQUIRED_COVERAGE, Row
@@ -134,8 +133,11 @@ class Signature:
             self._following.renew()
         return Denial(SUPERSEDED, retry_after=1)
 
-    def recheck(self, principal: Principal, at: int, /) -> Denial | None:
+    def recheck(self, request: Request, at: int, /) -> Denial | None:
         """Return `signature.expired` or `signature.revoked` if the key has ended since the proof."""
+        principal = request.principal
+        if principal is None:
+            return None
         if principal.expires is not None and principal.expires <= at:
             return Denial(EXPIRED)
         if principal.kind == "key" and self._following is not None and not self._following.stands(principal.key_id, at):

@@ -62,6 +62,15 @@ TREE: Final[Tree] = {
         },
     ),
     "curl": ("Send a signed request and show the answer.", "sign"),
+    "halt": (
+        "Stop trading, and let it go on.",
+        {
+            "set": ("Stop something by your signature alone.", "halt"),
+            "propose": ("Sign something that takes two operators.", "halt"),
+            "confirm": ("Sign what another operator has proposed.", "halt"),
+            "list": ("Show what stands, who has signed it and which nodes obey.", "halt"),
+        },
+    ),
     "docs": (
         "Write documentation for others.",
         {"customer": ("Write the page that tells customers how to sign.", "customer")},

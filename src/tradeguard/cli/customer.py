@@ -13,6 +13,7 @@ from tradeguard.adapters.answer import UNCONFIGURED
 from tradeguard.cli.desk import load
 from tradeguard.cli.options import FILE, with_config, with_json
 from tradeguard.cli.screen import Screen, Stop
+from tradeguard.config.quotas import make_quotas
 from tradeguard.config.rules import bearer_fields, make_policy, make_rows
 from tradeguard.core.decision import CATALOGUE
 from tradeguard.core.policy import Operations
@@ -40,7 +41,9 @@ def docs_customer(screen: Screen, config: str | None, out: str | None, url: str)
     catalogue = [entry for entry in CATALOGUE.values() if bearer or not entry.code.startswith(f"{BEARER}.")]
     venue = Venue(
         make_rows(settings), make_policy(settings), operations, catalogue, authority, scheme, prefix,
-        *(bearer_fields(settings), settings.bearer.until) if bearer else (),
+        sent=bearer_fields(settings) if bearer else "", until=settings.bearer.until if bearer else "",
+        rates={name: rate for check in make_quotas(settings) for name, rate in check.rates.items()},
+        tiers=settings.tiers,
     )  # fmt: skip
     page = write_page(venue)
     if out is None:

@@ -12,8 +12,9 @@ from tradeguard.backends.memory import Memory, MemoryKeys
 from tradeguard.checks.source import Source
 from tradeguard.cli.screen import Notes, Screen, Stop, Unusable
 from tradeguard.cli.secret import VARIABLE
-from tradeguard.config import Loaded, load_settings, open_journal
-from tradeguard.config.build import check_data, make_checks, open_sealed, open_state
+from tradeguard.config import Loaded, load_settings, open_journal, open_state
+from tradeguard.config.build import make_checks, open_sealed
+from tradeguard.config.stores import check_data
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord
@@ -102,8 +103,8 @@ def open_issuer(desk: Desk, env: Env = "live") -> Generator[Issuer]:
     with ExitStack() as opened:
         journal = prepare(lambda: open_journal(loaded))
         opened.callback(journal.close)
-        if loaded.settings.state.backend == "sqlite":
-            state = prepare(lambda: open_state(loaded, busy=_PATIENCE))
+        if loaded.settings.state.backend != "memory":
+            state = prepare(lambda: open_state(loaded, own_environment(), busy=_PATIENCE))
             opened.callback(state.close)
         mark = _mark(loaded, desk.policy)
         yield Issuer(desk.keys, journal, state=state, policy=desk.policy, policy_mark=mark, env=env)
@@ -112,7 +113,7 @@ def open_issuer(desk: Desk, env: Env = "live") -> Generator[Issuer]:
 def say_when(loaded: Loaded) -> str:
     """Return when running servers act on a key that was stopped; later where the state could not be told."""
     notes = click.get_current_context().find_object(Notes)
-    if loaded.settings.state.backend == "sqlite" and not (notes is not None and notes.alarms):
+    if loaded.settings.state.backend != "memory" and not (notes is not None and notes.alarms):
         return "It holds from the next request on."
     return f"Running servers see it within {loaded.settings.keys.poll_seconds:g} s."
 

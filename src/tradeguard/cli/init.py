@@ -160,11 +160,12 @@ def _write_sample(source: str, app: str | None, openapi: str | None) -> tuple[st
     if app is None and openapi is None:
         return text, []
     from tradeguard.cli.application import read_routes  # noqa: PLC0415 - where there is an application to look at
+    from tradeguard.cli.routes import list_sockets  # noqa: PLC0415 - the same
 
     routes = read_routes(app, openapi)
-    suggestions = suggest(routes.http)
-    unmapped = [f"{entry.where}: {entry.why}" for entry in routes.unmapped]
-    unmapped += [f"the websocket {path}: websockets are not served" for path in routes.websockets]
+    sockets = list_sockets(routes)
+    suggestions = suggest([*routes.http, *sockets.http])
+    unmapped = [f"{entry.where}: {entry.why}" for entry in [*routes.unmapped, *sockets.unmapped]]
     head, rows = _OPERATIONS.subn("", text)
     assert rows, "the sample has rows"
     held = sum(not suggestion.left_out for suggestion in suggestions)

@@ -5,13 +5,13 @@ from typing import Final, NamedTuple
 
 import click
 
-from tradeguard.adapters.routes import ANY, Route, Routes
+from tradeguard.adapters.routes import ANY, Route, Routes, add_route
 from tradeguard.adapters.template import Template, agree, read_braces, sample
 from tradeguard.cli.application import read_routes
 from tradeguard.cli.desk import load
 from tradeguard.cli.options import FILE, with_config, with_json
 from tradeguard.cli.screen import Screen, plain
-from tradeguard.core.policy import Operation, Operations
+from tradeguard.core.policy import HANDSHAKE, Operation, Operations
 
 _PROBES: Final = ("~", "", "~/~")  # what ** may stand for
 
@@ -39,17 +39,18 @@ def operations_check(screen: Screen, config: str | None, app: str | None, openap
     """
     known = Operations(load(config).settings.operations)
     routes = read_routes(app, openapi)
-    findings = compare_routes(known, routes)
-    for entry in routes.unmapped:
+    sockets = list_sockets(routes)
+    findings = compare_routes(known, routes, sockets.http if openapi is None else None)
+    for entry in [*routes.unmapped, *sockets.unmapped]:
         screen.note(f"Note: not checked: {plain(entry.where)}: {plain(entry.why)}. Without a row it is refused.")
-    for path in routes.websockets:
-        screen.note(f"Note: not checked: the websocket {plain(path)}. Websockets are not served.")
+    if openapi is not None and any(row.id.startswith(f"{HANDSHAKE} ") for row in known.all):
+        screen.note("Note: not checked: the rows for websockets, which no OpenAPI file names.")
     counts = {"routes": len(routes.http), "rows": len(known.all)}
     document = {
         **counts,
         "findings": [finding._asdict() for finding in findings],
         "websockets": routes.websockets,
-        "unmapped": [entry._asdict() for entry in routes.unmapped],
+        "unmapped": [entry._asdict() for entry in [*routes.unmapped, *sockets.unmapped]],
     }
     lines = [plain(f"{finding.kind}: {finding.what}: {finding.cure}") for finding in findings]
     screen.show(document, lines or f"{counts['routes']} routes, {counts['rows']} rows: nothing found")
@@ -57,26 +58,44 @@ def operations_check(screen: Screen, config: str | None, app: str | None, openap
         raise click.exceptions.Exit(1)
 
 
-def compare_routes(known: Operations, routes: Routes) -> list[Finding]:
+def list_sockets(routes: Routes) -> Routes:
+    """Return the websockets of an application as routes, by the word that stands for a method in their rows."""
+    found = Routes([], [], [])
+    for path in routes.websockets:
+        add_route(found, HANDSHAKE, path, "", "")
+    return found
+
+
+def compare_routes(known: Operations, routes: Routes, sockets: list[Route] | None) -> list[Finding]:
     """Hold a map against routes.
+
+    Args:
+        known: the map.
+        routes: what the application serves.
+        sockets: its websockets; None where nobody knows of them.
 
     Returns:
         Routes without a row of their own, rows without a route, and rows that another row takes everything from.
     """
-    spoken = [(route, _template(route.path)) for route in routes.http]
-    findings = [finding for route, template in spoken for finding in _check_route(known, route, template)]
+    spoken = [(route, _template(route.path)) for route in [*routes.http, *(sockets or [])]]
+    silent = sockets is not None and not sockets  # of aiohttp, too: it takes handshakes by routes for GET
+    findings = [finding for route, template in spoken for finding in _check_route(known, route, template, silent)]
     for row in known.all:
         method, _, path = row.id.partition(" ")
+        if method == HANDSHAKE and sockets is None:
+            continue
         if not _reaches(known, method, path, row):
             findings.append(Finding("shadowed", row.id, "other rows take all that it matches; remove it"))
-        elif not row.answer and not _has_route(method, path, spoken) and not _is_open(path, routes):
+        elif not row.answer and not _has_route(_served_by(method, silent), path, spoken) and not _is_open(path, routes):
             findings.append(Finding("no route", row.id, "the application does not serve it; remove the row"))
     return findings
 
 
-def _check_route(known: Operations, route: Route, template: Template) -> Iterable[Finding]:
+def _check_route(known: Operations, route: Route, template: Template, silent: bool) -> Iterable[Finding]:
     name = f"{route.method} {route.path}"
     methods = (route.method,) if route.method != ANY else ("GET", "POST", "PUT", "PATCH", "DELETE")
+    if silent and route.method == "GET" and known.match("GET", sample(template)) is None:
+        methods = (HANDSHAKE,)
     rows = [row for row in (known.match(method, sample(template)) for method in methods) if row is not None]
     if not rows:
         yield Finding("no row", name, "it is refused; add a row, or remove the route")
@@ -94,8 +113,14 @@ def _reaches(known: Operations, method: str, path: str, row: Operation) -> bool:
     return any(known.match(method, "/".join([*segments[:-1], probe])) is row for probe in probes)
 
 
-def _has_route(method: str, path: str, spoken: Iterable[tuple[Route, Template]]) -> bool:
-    methods = {method, ANY, "GET"} if method == "HEAD" else {method, ANY}
+def _served_by(method: str, silent: bool) -> frozenset[str]:
+    """Return the methods of the routes that may serve a row."""
+    if method == HANDSHAKE and not silent:
+        return frozenset({HANDSHAKE})
+    return frozenset({method, ANY, "GET"} if method in ("HEAD", HANDSHAKE) else {method, ANY})
+
+
+def _has_route(methods: frozenset[str], path: str, spoken: Iterable[tuple[Route, Template]]) -> bool:
     return any(route.method in methods and agree(path, template) for route, template in spoken)
 
 

@@ -3,13 +3,14 @@
 from importlib.resources import files
 from typing import Final
 
-from tradeguard.config.build import build_guard, open_journal, open_keys, open_sealed, open_state
+from tradeguard.config.build import build_guard, open_journal, open_keys, open_sealed
 from tradeguard.config.environment import NOT_SETTINGS
 from tradeguard.config.file import find_config
 from tradeguard.config.findings import check
 from tradeguard.config.load import Loaded, Row, explain, load_settings
 from tradeguard.config.reload import reload_guard, reload_on_sighup
 from tradeguard.config.settings import Settings, json_schema
+from tradeguard.config.stores import open_state
 
 __all__ = [
     "NOT_SETTINGS",

@@ -2,11 +2,12 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from tradeguard.config.faults import Fault, dot, nearest
 from tradeguard.config.file import DEVELOPMENT, VARIABLE
-from tradeguard.config.settings import KEYS, SECTIONS, Fault, dot, nearest
+from tradeguard.config.settings import KEYS, NAMED
 
 PREFIX: Final = "TRADEGUARD_"
 NOT_SETTINGS: Final = frozenset({VARIABLE, DEVELOPMENT, "TRADEGUARD_ACTOR", "TRADEGUARD_SECRET"})
@@ -17,7 +18,7 @@ VARIABLES: Final[Mapping[str, str]] = {PREFIX + key.upper().replace(".", "__"): 
 
 # Kubernetes puts these into every pod where a Service is named "tradeguard"
 _LINKS = re.compile(r"TRADEGUARD_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)", re.ASCII)
-_NAMED: Final = tuple(f"{PREFIX}{section.upper()}__" for section, keys in SECTIONS.items() if not keys)
+_NAMED: Final = tuple(f"{PREFIX}{section.upper()}__" for section in NAMED)
 
 
 class Override(NamedTuple):
@@ -33,23 +34,22 @@ def read_environment(environ: Mapping[str, str]) -> list[Override]:
     return [Override(name, key, _value(environ[name])) for name, key in VARIABLES.items() if name in environ]
 
 
-def find_strays(environ: Mapping[str, str], source: object) -> list[Fault]:
+def find_strays(environ: Mapping[str, str], references: Iterable[object]) -> list[Fault]:
     """Return a fault for every variable with the prefix that sets nothing and means nothing else.
 
     Args:
         environ: the environment.
-        source: the reference to the master key, which may name a variable.
+        references: to the master key and to URLs, which may name variables.
     """
     known = NOT_SETTINGS | set(VARIABLES)
-    if isinstance(source, str) and source.startswith("env:"):
-        known |= {source.removeprefix("env:")}
+    known |= {text.removeprefix("env:") for text in references if isinstance(text, str) and text.startswith("env:")}
     strays = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
     return [Fault(dot([name]), _explain(name)) for name in strays if not _LINKS.fullmatch(name)]
 
 
 def _explain(name: str) -> str:
     if name.startswith(_NAMED):
-        return "roles and operations stand in the file only"
+        return f"{', '.join(NAMED[:-1])} and {NAMED[-1]} stand in the file only"
     return "this variable sets no key" + nearest(name, tuple(VARIABLES))
 
 

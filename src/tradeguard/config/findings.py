@@ -4,19 +4,23 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tradeguard.backends.memory import Memory, MemoryJournal, MemoryKeys
 from tradeguard.checks.source import Source
-from tradeguard.config.build import check_data, make_checks
+from tradeguard.config.build import make_checks
+from tradeguard.config.faults import dot
 from tradeguard.config.load import Loaded
-from tradeguard.config.rules import bearer_end, make_policy
-from tradeguard.config.settings import dot
+from tradeguard.config.quotas import find_unlimited
+from tradeguard.config.rules import SERVERS, bearer_end, make_connections, make_policy
+from tradeguard.config.stores import check_data, read_url
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.guard import Guard
 from tradeguard.core.policy import Operations
 from tradeguard.core.principal import missing_scopes
+from tradeguard.keys.format import plausible
 from tradeguard.secrets.master import load_master_keys
 from tradeguard.signing.bearer import BEARER
 
@@ -27,21 +31,24 @@ _OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 def check(loaded: Loaded, environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return what is wrong with a configuration beyond its text, or doubtful; empty where nothing is.
 
-    The master key is read, to see that it can be. No database is opened.
+    The master key and URLs are read, to see that they can be. No database is opened.
 
     Args:
         loaded: the configuration.
-        environ: the environment, for a master key kept there.
+        environ: the environment, for a master key or a URL kept there.
     """
     return [
         *_refusal("data.directory", lambda: check_data(loaded)),
         *_refusal("master_key.source", lambda: load_master_keys(loaded.settings.master_key.source, environ)),
+        *_servers(loaded, environ),
         *_refusal("operations", lambda: _build(loaded)),
         *_folders(loaded),
         *_writable(loaded),
         *_beside(loaded),
         *_unused(loaded),
         *_bearer(loaded, time.time_ns()),
+        *_quotas(loaded),
+        *_connections(loaded),
     ]
 
 
@@ -56,12 +63,43 @@ def _refusal(key: str, build: Callable[[], object]) -> list[str]:
 def _build(loaded: Loaded) -> None:
     """Put a guard together that keeps everything in memory."""
     Guard(
-        make_checks(loaded, MemoryKeys(), Source()),
+        make_checks(loaded, MemoryKeys(), Source(**loaded.settings.lockout.model_dump())),
         operations=Operations(loaded.settings.operations),
         state=Memory(),
         journal=MemoryJournal(),
         policy=make_policy(loaded.settings),
     )
+
+
+def _servers(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
+    """Find what a server is not told, and what is lost with it."""
+    settings = loaded.settings
+    for section, given in (("state", settings.state), ("keys", settings.keys)):
+        if given.backend in SERVERS:
+            yield from _refusal(f"{section}.url", partial(read_url, section, given, environ))
+    if settings.state.backend in SERVERS and not settings.state.nodes:
+        yield (
+            "state.nodes: 0, so nothing passes while the server is lost, cancels neither; say how many worker "
+            "processes there will be at most, and each of them settles reads and cancels by itself then"
+        )
+
+
+def _quotas(loaded: Loaded) -> Iterator[str]:
+    """Find who could place any number of orders, and rates for keys that cannot exist."""
+    unlimited = find_unlimited(loaded.settings)
+    if unlimited:
+        yield f"quotas: none holds for {', '.join(unlimited)}: whoever has a key may place any number of orders"
+    for id in loaded.settings.overrides:
+        if not plausible(id):
+            yield f"{dot(['overrides', id])}: no key has this id: its checksum is wrong"
+
+
+def _connections(loaded: Loaded) -> Iterator[str]:
+    """Find who could hold any number of WebSockets open; those of public rows are never counted."""
+    rows = Operations(loaded.settings.operations).all
+    proved = [row.id for row in rows if row.id.startswith("WS ") and row.lane != "public"]
+    if proved and not make_connections(loaded.settings):
+        yield f"connections: no number holds for {', '.join(proved)}: whoever has a key may open any number of them"
 
 
 def _folders(loaded: Loaded) -> Iterator[str]:

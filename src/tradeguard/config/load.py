@@ -9,9 +9,11 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
 from tradeguard.config.environment import Override, find_strays, read_environment
+from tradeguard.config.faults import Fault, dot
 from tradeguard.config.file import find_config, read_config
+from tradeguard.config.quotas import explain_quotas
 from tradeguard.config.rules import find_faults
-from tradeguard.config.settings import KEYS, SECTIONS, Fault, Settings, dot, parse
+from tradeguard.config.settings import KEYS, SECTIONS, Settings, parse
 from tradeguard.core.errors import ConfigError
 
 DEFAULT: Final = "default"
@@ -74,7 +76,7 @@ def load_settings(path: str | os.PathLike[str] | None = None, environ: Mapping[s
     overrides = read_environment(environ)
     merged = _merge(tables, overrides)
     settings, faults, wrong = parse(merged)
-    faults += find_strays(environ, _source(merged))
+    faults += find_strays(environ, _references(merged))
     faults += find_faults(settings, wrong)
     origins = _origins(tables, overrides)
     if faults:
@@ -84,11 +86,14 @@ def load_settings(path: str | os.PathLike[str] | None = None, environ: Mapping[s
 
 def explain(loaded: Loaded) -> list[Row]:
     """Return every value with its origin. References to secrets are shown; what they lead to is never read."""
-    return [Row(key, _text(loaded.value(key)), origin) for key, origin in loaded.origins.items()] + [
+    fixed = [Row(key, _text(loaded.value(key)), origin) for key, origin in loaded.origins.items()]
+    named = [
         Row(dot([section, name]), _text(value), FILE)
         for section in ("roles", "operations")
         for name, value in getattr(loaded.settings, section).items()
     ]
+    rates = [Row(dot(path), _text(value), origin) for path, value, origin in explain_quotas(loaded.settings)]
+    return [*fixed, *rates, *named]
 
 
 def _merge(tables: Mapping[str, Any], overrides: list[Override]) -> dict[str, Any]:
@@ -101,8 +106,9 @@ def _merge(tables: Mapping[str, Any], overrides: list[Override]) -> dict[str, An
     return merged
 
 
-def _source(merged: Mapping[str, Any]) -> object:
-    return (_table(merged.get("master_key")) or {}).get("source")
+def _references(merged: Mapping[str, Any]) -> list[object]:
+    places = (("master_key", "source"), ("state", "url"), ("keys", "url"))
+    return [(_table(merged.get(section)) or {}).get(key) for section, key in places]
 
 
 def _table(value: object) -> dict[str, Any] | None:

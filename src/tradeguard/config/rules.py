@@ -10,8 +10,12 @@ from typing import Any, Final
 
 from tradeguard.backends.memory import MemoryKeys
 from tradeguard.checks.bearer import Bearer
+from tradeguard.checks.connections import Connections
 from tradeguard.checks.signature import Signature
-from tradeguard.config.settings import Fault, Settings, dot, nearest
+from tradeguard.config.faults import Fault, dot, nearest, refusal
+from tradeguard.config.quotas import find_faults_of_costs, find_faults_of_quotas, tiers_of
+from tradeguard.config.sections import REFER_URL, Served
+from tradeguard.config.settings import Settings
 from tradeguard.core.cors import Cors
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.policy import Operations, Policy
@@ -24,6 +28,9 @@ from tradeguard.signing.rows import ROWS
 
 _TIES: Final = 20  # of rows that say different things about one path, more are not listed
 _SECTIONS: Final = frozenset({"roles", "proxies", "cors"})  # of a policy: each has a section of its own
+SERVERS: Final = frozenset({"redis", "postgres"})
+"""The backends that are servers of their own."""
+_TAKES: Final = ("url", "name", "deadline_seconds", "accept_unknown_server")  # what a server takes; the last: Redis
 DIALECTS: Final = (*ROWS, BEARER)
 """What signature.dialects may name."""
 _DAY: Final = 86_400_000_000_000
@@ -61,6 +68,20 @@ def make_cors(settings: Settings) -> Cors | None:
             raise ConfigError("cors: without origins nothing is allowed; name the pages, or leave the section out")
         return None
     return Cors(**cors.model_dump())
+
+
+def make_connections(settings: Settings) -> list[Connections]:
+    """Return the check of connections, as the section connections describes it; none where it gives no number.
+
+    Raises:
+        ConfigError: a number is more than what a store counts exactly, or a lease is given to nothing.
+    """
+    given = settings.connections
+    if not (given.key or given.account or given.source):
+        if given != type(given)():
+            raise ConfigError("Connections: without a number nobody is limited; give key, account or source one")
+        return []
+    return [Connections(**given.model_dump())]
 
 
 def make_rows(settings: Settings) -> tuple[Row, ...]:
@@ -139,7 +160,7 @@ def find_faults(settings: Settings, wrong: frozenset[str]) -> list[Fault]:
 
 def _limits(settings: Settings) -> dict[str, Any]:
     names = [field.name for field in fields(Policy) if field.name not in _SECTIONS]
-    return {name: getattr(settings.policy, name) for name in names}
+    return {name: getattr(settings.policy, name) for name in names} | {"tiers": tiers_of(settings)}
 
 
 def _master_key(settings: Settings) -> Iterator[Fault]:
@@ -148,19 +169,40 @@ def _master_key(settings: Settings) -> Iterator[Fault]:
 
 
 def _state(settings: Settings) -> Iterator[Fault]:
+    yield from _server("state", settings.state)
+    if settings.state.nodes and settings.state.backend not in SERVERS:
+        yield Fault("state.nodes", "belongs to a server that can be lost; leave it out")
+    if settings.state.backend in SERVERS and settings.state.meters != type(settings.state)().meters:
+        yield Fault("state.meters", "is for sqlite and memory: a server counts as many as it has room for")
     if settings.state.per_key > settings.state.capacity:
         yield Fault("state.per_key", "must not be above state.capacity")
 
 
 def _network(settings: Settings) -> Iterator[Fault]:
-    yield from _refusal("network", partial(make_proxies, settings), "network: ")
+    yield from refusal("network", partial(make_proxies, settings), "network: ")
 
 
 def _cors(settings: Settings) -> Iterator[Fault]:
-    yield from _refusal("cors", partial(make_cors, settings), "cors: ")
+    yield from refusal("cors", partial(make_cors, settings), "cors: ")
+
+
+def _connections(settings: Settings) -> Iterator[Fault]:
+    yield from refusal("connections", partial(make_connections, settings), "Connections: ")
+
+
+def _server(section: str, given: Served) -> Iterator[Fault]:
+    """Find what a server needs, and what no other backend takes."""
+    if given.backend in SERVERS and not given.url:
+        yield Fault(f"{section}.url", f"missing; {REFER_URL}")
+    default = type(given)()
+    takes = _TAKES if given.backend == "redis" else _TAKES[:-1] if given.backend in SERVERS else ()
+    for name in _TAKES:
+        if name not in takes and getattr(given, name) != getattr(default, name):
+            yield Fault(f"{section}.{name}", f'means nothing with backend = "{given.backend}"; leave it out')
 
 
 def _keys(settings: Settings) -> Iterator[Fault]:
+    yield from _server("keys", settings.keys)
     if settings.keys.poll_seconds >= settings.keys.stale_seconds:
         yield Fault("keys.stale_seconds", "must be above keys.poll_seconds")
 
@@ -182,14 +224,14 @@ def _signature(settings: Settings) -> Iterator[Fault]:
     ]
     yield from unknown + strange
     if not unknown and not strange:
-        yield from _refusal("signature", partial(make_signature, settings, MemoryKeys()))
+        yield from refusal("signature", partial(make_signature, settings, MemoryKeys()))
 
 
 def _bearer(settings: Settings) -> Iterator[Fault]:
     given = settings.bearer
     if BEARER in settings.signature.dialects:
-        wrong = list(_refusal("bearer.until", partial(bearer_end, settings), "bearer.until: "))
-        yield from wrong or _refusal("bearer", partial(make_bearer, settings, MemoryKeys()), "Bearer: ")
+        wrong = list(refusal("bearer.until", partial(bearer_end, settings), "bearer.until: "))
+        yield from wrong or refusal("bearer", partial(make_bearer, settings, MemoryKeys()), "Bearer: ")
     elif given != type(given)():
         yield Fault(
             "bearer", 'unused; name "bearer" in signature.dialects and signature.accept, or leave the section out'
@@ -197,13 +239,13 @@ def _bearer(settings: Settings) -> Iterator[Fault]:
 
 
 def _policy(settings: Settings) -> Iterator[Fault]:
-    yield from _refusal("policy", partial(Policy, **_limits(settings)), "policy: ")
+    yield from refusal("policy", partial(Policy, **_limits(settings)), "policy: ")
 
 
 def _roles(settings: Settings) -> Iterator[Fault]:
     for name, scopes in settings.roles.items():
         build = partial(Policy, scopes=settings.policy.scopes, roles={name: scopes})
-        yield from _refusal(dot(["roles", name]), build, f"role {name!r}: ")
+        yield from refusal(dot(["roles", name]), build, f"role {name!r}: ")
 
 
 def _operations(settings: Settings) -> Iterator[Fault]:
@@ -218,11 +260,11 @@ def _scopes(settings: Settings) -> Iterator[Fault]:
     for row, asks in settings.operations.items():
         if not list(_row(row, asks)):
             check = partial(Operations({row: asks}).check_scopes, vocabulary)
-            yield from _refusal(dot(["operations", row]), check, f"operation {row!r}: ")
+            yield from refusal(dot(["operations", row]), check, f"operation {row!r}: ")
 
 
 def _row(row: str, asks: Any) -> Iterator[Fault]:
-    return _refusal(dot(["operations", row]), partial(Operations, {row: asks}), f"operation {row!r}: ")
+    return refusal(dot(["operations", row]), partial(Operations, {row: asks}), f"operation {row!r}: ")
 
 
 def _ties(rows: Mapping[str, Any]) -> Iterator[Fault]:
@@ -230,7 +272,7 @@ def _ties(rows: Mapping[str, Any]) -> Iterator[Fault]:
     names = list(rows)
 
     def refusals(count: int) -> list[Fault]:
-        return list(_refusal("", lambda: Operations({name: rows[name] for name in names[:count]})))
+        return list(refusal("", lambda: Operations({name: rows[name] for name in names[:count]})))
 
     for _ in range(_TIES):
         if not refusals(len(names)):
@@ -240,18 +282,11 @@ def _ties(rows: Mapping[str, Any]) -> Iterator[Fault]:
         yield fault._replace(key=dot(["operations", names.pop(place)]))
 
 
-def _refusal(key: str, build: Callable[[], object], front: str = "") -> Iterator[Fault]:
-    """Build a part; where it is refused, say so with the key's path instead of the part's own name."""
-    try:
-        build()
-    except ConfigError as error:
-        yield Fault(key, str(error).removeprefix(front))
-
-
 _RULES: Final[tuple[tuple[frozenset[str], Callable[[Settings], Iterator[Fault]]], ...]] = (
     (frozenset({"master_key"}), _master_key),
     (frozenset({"network"}), _network),
     (frozenset({"cors"}), _cors),
+    (frozenset({"connections"}), _connections),
     (frozenset({"state"}), _state),
     (frozenset({"keys"}), _keys),
     (frozenset({"signature", "bearer"}), _bearer),
@@ -260,5 +295,7 @@ _RULES: Final[tuple[tuple[frozenset[str], Callable[[Settings], Iterator[Fault]]]
     (frozenset({"policy", "roles"}), _roles),
     (frozenset({"operations"}), _operations),
     (frozenset({"policy", "operations"}), _scopes),
+    (frozenset({"quotas", "tiers", "overrides"}), find_faults_of_quotas),
+    (frozenset({"policy", "quotas", "tiers", "overrides", "operations"}), find_faults_of_costs),
 )
 """Each rule with the sections it looks at."""

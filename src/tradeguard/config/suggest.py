@@ -6,7 +6,8 @@ The rules, the first that fits:
 2.  Something public is suggested in a comment only: whoever reviews the map takes it in.
 3.  A request that changes something and that no word explains is left out, in a comment, and so refused.
 4.  Whatever places something new in exchange for what it cancels is no cancel: that lane has less in its way.
-5.  A guess that the map refuses (lanes that are declared on exact paths only, rows that contradict each other) is left
+5.  A WebSocket is suggested in a comment only: nothing tells what its messages do, and its row decides for all of them.
+6.  A guess that the map refuses (lanes that are declared on exact paths only, rows that contradict each other) is left
     out, in a comment, with the reason.
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from tradeguard.core.errors import ConfigError
-from tradeguard.core.policy import Lane, Operations
+from tradeguard.core.policy import HANDSHAKE, Lane, Operations
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+[a-z]+", re.ASCII)
 _READS: Final = frozenset({"GET", "HEAD"})
@@ -67,7 +68,7 @@ _ACCOUNT: Final = Asks(("account:read",))
 _CANCEL: Final = Asks(("orders:cancel",), "cancel")
 _REPLACE: Final = Asks(("orders:cancel", "orders:write"))
 _RULES: Final = (
-    _rule("killswitch halt", _admin("audit:read"), _admin("killswitch:trip")),
+    _rule("killswitch halt", _admin("audit:read"), _admin("halt:set")),
     _rule("mfa totp 2fa", _admin("mfa:admin"), _admin("mfa:admin")),
     _rule("audit journal", _admin("audit:read"), None),
     _rule("apikey key credential", _admin("keys:read"), _admin("keys:admin")),
@@ -95,7 +96,8 @@ def suggest(routes: Iterable[tuple[str, str, str, str]]) -> list[Suggestion]:
     """Guess a row for every route.
 
     Args:
-        routes: method ("*" for any), path as the map writes it, name, and the first line of what it says about itself.
+        routes: method ("*" for any, "WS" for a WebSocket), path as the map writes it, name, and the first line of what
+            it says about itself.
 
     Returns:
         The rows in the order of the routes; together, without those left out, they are a map.
@@ -127,6 +129,9 @@ def _suggest(row: str, name: str, about: str, *, any_method: bool) -> Suggestion
     method, _, path = row.partition(" ")
     asks = _guess(method, _words(path, name))
     doubt = "" if asks is not None else "nothing in its name says what it changes"
+    if method == HANDSHAKE:
+        asks = (asks or _UNNAMED)._replace(lane=(asks and asks.lane) or "read")
+        doubt = "what may its messages do? where they place orders it takes orders:write and the lane order"
     if any_method and method != "GET":
         doubt = "the route takes any method; name those that are meant"
     if asks is not None and asks.lane == "public":
@@ -135,12 +140,12 @@ def _suggest(row: str, name: str, about: str, *, any_method: bool) -> Suggestion
 
 
 def _guess(method: str, words: frozenset[str]) -> Asks | None:
-    reads = method in _READS
+    reads = method in _READS or method == HANDSHAKE
     named = [rule for rule in _RULES if not words.isdisjoint(rule.words)]
     ends = "cancel" in words or (method == "DELETE" and not words.isdisjoint(_ENDS))
     if ends and (not named or named[0].words >= _ENDS):
         return None if reads else _REPLACE if not words.isdisjoint(_EXCHANGES) else _CANCEL
-    guesses = [rule.read if reads else rule.write for rule in named] + [_ACCOUNT if reads else None]
+    guesses = [rule.read if reads else rule.write for rule in named] + [_ACCOUNT if method in _READS else None]
     return next((guess for guess in guesses if guess is not None), None)
 
 

@@ -9,14 +9,17 @@ from copy import copy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from tradeguard.core.conditions import Charge
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.principal import Principal
+from tradeguard.core.receipt import make_receipt
 
 if TYPE_CHECKING:
     from tradeguard.core.policy import Operation
 
-_NONE: Final[Mapping[str, str | int]] = MappingProxyType({})
+Member = str | int | Sequence[str]
+_NONE: Final[Mapping[str, Member]] = MappingProxyType({})
 Executed = Literal[False, "unknown"]
 Face = tuple[str, int, str, Executed, int | None]
 UNAUTHORIZED: Final = "unauthorized"
@@ -99,7 +102,7 @@ class Denial:
         status: int | None = None,
         retry_after: int | None = None,
         detail: str = "",
-        members: Mapping[str, str | int] = _NONE,
+        members: Mapping[str, Member] = _NONE,
         executed: Executed | None = None,
     ) -> None:
         entry = _catalogue.get(code)
@@ -148,10 +151,11 @@ class Grant:
     """The request may pass. The host finds it beside the request. `operation` is the row of the map that it matched.
 
     `principal` is None on a public operation that was asked for without a signature, and where `coexists` says that
-    the host's own authentication decides. `shadow` are denials of checks that only watch.
+    the host's own authentication decides. `shadow` are denials of checks that only watch. `charges` are what it took
+    from quotas.
     """
 
-    __slots__ = ("_recheck", "_vouch", "operation", "principal", "request_id", "shadow")
+    __slots__ = ("_recheck", "_vouch", "charges", "operation", "principal", "request_id", "shadow")
 
     def __init__(
         self,
@@ -162,9 +166,19 @@ class Grant:
         operation: "Operation | None" = None,
         vouch: Vouch | None = None,
         shadow: Sequence[Denial] = (),
+        charges: Sequence[Charge] = (),
     ) -> None:
         self.request_id, self.principal, self._recheck = request_id, principal, recheck
         self.operation, self._vouch, self.shadow = operation, vouch, tuple(shadow)
+        self.charges = tuple(charges)
+
+    @property
+    def receipt(self) -> str:
+        """What the request took from quotas, in one line: kept with an order, it gives units back when that is filled.
+
+        See `Guard.refund`.
+        """
+        return make_receipt(self.charges)
 
     @property
     def coexists(self) -> bool:

@@ -6,7 +6,9 @@ from typing import Final, Literal, NamedTuple
 from tradeguard.core.errors import BackendDown
 from tradeguard.core.request import Request
 
-EventKind = Literal["intent", "outcome", "refused", "strangers", "gap", "key", "policy", "vouched", "shadow"]
+EventKind = Literal[
+    "intent", "outcome", "refused", "strangers", "gap", "key", "policy", "vouched", "shadow", "store", "halt", "auth"
+]
 
 
 class Event(NamedTuple):
@@ -15,8 +17,11 @@ class Event(NamedTuple):
     `kind`: `intent` before a handler runs, `outcome` after it, `refused` instead of it; `strangers` counts refusals
     that were not written one by one; `gap` says that lines are missing; `key` is a change of a key by an `actor`, and
     `policy` one of the policy. `vouched` is a request that the host's own authentication let in (dialect "host"), and
-    `shadow` a denial that was not obeyed. `at` is ns UTC. `proven` is False for what a
-    stranger caused: such lines have a byte budget of their own. `status` is what was answered (0: not yet known).
+    `shadow` a denial that was not obeyed. `store` says that the shared state was lost, or is back, and `halt` is a
+    change of what stands still, or something wrong with it. `auth` is what many failures before the proof come to: a
+    few lines a minute, whoever fails, each with a sample `request_id`. `at` is ns UTC.
+    `proven` is False for what a stranger caused: such lines have a byte budget of their own. `status` is what was
+    answered (0: not yet known).
     `digest` is the hex SHA-256 of the signed message. `client_id` and `trace` are what the caller named the request.
     `policy` is the mark of the policy that decided.
     """

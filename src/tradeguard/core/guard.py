@@ -11,72 +11,34 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
-from tradeguard.core.body import Chunk, Reader
-from tradeguard.core.conditions import Advance, Condition, Once, Outcome, Seen
-from tradeguard.core.decision import UNAUTHORIZED, Decision, Denial, Grant, Refused, register
-from tradeguard.core.errors import BackendDown, ConfigError, Suspended
-from tradeguard.core.event import event_of
+from tradeguard.core.body import LARGE, Chunk, Reader
+from tradeguard.core.commit import Committer, Standby
+from tradeguard.core.conditions import Condition
+from tradeguard.core.decision import Decision, Denial, Grant, Refused, register
+from tradeguard.core.drive import drive
+from tradeguard.core.errors import ConfigError
 from tradeguard.core.frame import check_form, check_frame
+from tradeguard.core.outage import FAULT, explain
 from tradeguard.core.phases import Phases
 from tradeguard.core.plan import Plan
-from tradeguard.core.policy import Lane, Operation, Operations, Policy
-from tradeguard.core.ports import Closing, Conditional, Journal, Proof, Runtime, State
+from tradeguard.core.policy import HANDSHAKE, Lane, Operation, Operations, Policy
+from tradeguard.core.ports import Closing, Conditional, Journal, Runtime, State
 from tradeguard.core.premises import meet
 from tradeguard.core.principal import Principal
+from tradeguard.core.proof import find_proof, prove
+from tradeguard.core.receipt import read_receipt
+from tradeguard.core.record import Record
 from tradeguard.core.request import Peer, Request
 from tradeguard.core.runtime import Budget, Loop, Threads
 
-_BUSY = "The service cannot decide about this request now."
-UNCLAIMED = register("guard.unclaimed", unproven=True, hint="The request carries no credential that any proof knows.")
-AMBIGUOUS = register("guard.ambiguous", unproven=True, hint="The request carries credentials of two proofs; send one.")
-UNPROVEN = register(
-    "guard.unproven", status=503, text=_BUSY, hint="A proof returned no denial and proved nothing: a bug."
-)
 UNMAPPED = register(
     "guard.unmapped",
     status=404,
     text="There is no such operation.",
     hint="No row of the operations map matches method and path; add one if it should.",
 )
-BEHIND = register(
-    "guard.behind",
-    status=503,
-    text=_BUSY,
-    hint="The state store is older than this node has seen: a restored copy, a failover or a flush.",
-)
-BARRIER = register(
-    "guard.barrier",
-    status=503,
-    text="The service has just started and cannot tell whether this message was used before. Look the operation up.",
-    hint="The state forgets at a restart; what was signed before the start could be a replay. Ends by itself.",
-    executed="unknown",
-)
-DOWN = register("guard.down", status=503, text=_BUSY, hint="A store cannot answer; the detail names it.")
-FAULT = register(
-    "guard.fault", status=503, text=_BUSY, hint="A check raised; the detail names it, the log has the trace."
-)
-UNSURE = register(
-    "guard.unsure",
-    status=503,
-    text=_BUSY,
-    hint="The commit was sent and no answer came. It is not repeated; the request was not handed on.",
-    executed="unknown",
-)
-SUSPENDED = register(
-    "guard.suspended",
-    status=503,
-    text=_BUSY,
-    hint="A check waits on an event loop, but the host has none; the detail names it. Use its synchronous form.",
-)
-UNRECORDED = register(
-    "guard.unrecorded",
-    status=503,
-    text=_BUSY,
-    hint="The journal could not record the intent (disk full, I/O error), so the request was not handed on.",
-)
-
+_GIVEN_UP: Final = Denial(FAULT)  # what stands where the host stops waiting
 _INTENT: Final[frozenset[Lane]] = frozenset({"order", "funds", "admin"})
-_SECOND: Final = 1_000_000_000
 _log = logging.getLogger("tradeguard")
 
 
@@ -91,6 +53,7 @@ class Guard:
         policy: limits and declared scopes.
         runtime: how the host waits; an adapter brings its own.
         without: the required checks that are left out on purpose, by name.
+        standby: what settles reads and cancels while the state is lost; None: nothing passes then.
 
     Raises:
         ConfigError: a required check is missing, doubled or cannot work with what else was given.
@@ -106,14 +69,17 @@ class Guard:
         policy: Policy | None = None,
         runtime: Runtime | None = None,
         without: Sequence[str] = (),
+        standby: Standby | None = None,
     ) -> None:
         self.state, self.journal = state, journal
         self._without = without
         self._plan = Plan(checks, policy or Policy(), operations, state, without)
         self._budget = Budget(self.policy.unproven_bytes)
-        self._seen: Seen | None = None
+        self._committer = Committer(state, standby, journal)
         self._runtime: Runtime | None = None
         self._serves: tuple[Callable[[Operations], None], ...] = ()
+        self._record = Record(journal, state)
+        self._record.show_flights(self._plan)
         if runtime is not None:
             self.bind(runtime)
 
@@ -130,7 +96,7 @@ class Guard:
         """
         if self._runtime is not None and type(self._runtime) is not type(runtime):
             raise ConfigError("a guard serves one kind of host; build a second guard over the same state and keys")
-        self._plan.check_colours(runtime, (self.state, self.journal))
+        self._plan.check_colours(runtime, (self.state, self.journal, *self._committer.ports))
         serves(self._plan.operations)
         self._runtime, self._serves = self._runtime or runtime, (*self._serves, serves)
 
@@ -159,13 +125,14 @@ class Guard:
         for serves in self._serves:
             serves(operations)
         self._plan = plan
+        self._record.show_flights(plan)
 
     def close(self) -> None:
         """Write out the journal's counts and let go of files and connections; the next request opens them again."""
         self.journal.flush()
-        for port in (self.state, *self._plan.phases.ports):
-            if isinstance(port, Closing):
-                port.close()
+        for part in (*self._plan.checks, self.state, *self._committer.ports, *self._plan.phases.ports):
+            if isinstance(part, Closing):
+                part.close()
 
     @property
     def checks(self) -> tuple[object, ...]:
@@ -221,17 +188,65 @@ class Guard:
         """
         plan = self._plan
         request.policy = plan.mark
+        decision: Decision = _GIVEN_UP
+        self._record.flights.add(request.id)
         try:
             decision = await self._decide(request, plan)
         except Refused as refused:
             decision = refused.denial
         except Exception as error:
-            decision = _outage(request, error)
+            decision = explain(request, error)
         finally:
             request.release()
+            if not isinstance(decision, Grant):
+                self._record.flights.discard(request.id)
         if isinstance(decision, Denial):
-            self._record_refusal(request, decision, plan)
+            self._record.refusal(request, decision, plan, self._runtime)
         return decision
+
+    async def hear(self, message: Request) -> Denial | None:
+        """Decide about a message that came over a granted connection: rechecked, judged and committed by its row.
+
+        Who sends it was proved by the handshake. Never raises an `Exception`: what fails is a refusal, recorded
+        already, and ends the connection.
+
+        Args:
+            message: see `Request.message`.
+        """
+        plan, lane = self._plan, message.operation and message.operation.lane
+        message.policy = plan.mark
+        try:
+            if message.length is not None and message.length > plan.policy.body_bytes:
+                raise Refused(Denial(LARGE, detail=f"a message of {message.length} bytes"))
+            left_to_host = message.coexists and message.principal is None
+            denial = await self.review(message)
+            if denial is None and not left_to_host:
+                denial = await self._pass(message, plan)
+            if denial is None and lane in _INTENT and not left_to_host:
+                await self._record.write("intent", message, self.runtime, f"message over {message.connection}")
+        except Refused as refused:
+            denial = refused.denial
+        except Exception as error:
+            denial = explain(message, error)
+        if denial is not None:
+            self._record.refusal(message, denial, plan, self._runtime)
+        return denial
+
+    async def review(self, request: Request) -> Denial | None:
+        """Do what `Grant.recheck` does, after asking stores that wait on a loop. Never raises an `Exception`.
+
+        Args:
+            request: the granted one, whose stream or connection is open.
+        """
+        principal = request.principal
+        try:
+            for keys in self._plan.phases.distant if principal is not None and principal.key_id else ():
+                assert principal is not None  # as the line above says
+                await keys.find(principal.key_id)
+            return self._recheck(request)
+        except Exception as error:
+            request.phase = "recheck"
+            return explain(request, error)
 
     def finish(self, request: Request, status: int, detail: str = "", denial: Denial | None = None) -> None:
         """Record the outcome of a granted request. Never raises: the answer may be on its way.
@@ -242,18 +257,53 @@ class Guard:
             detail: what became of it where there was no answer.
             denial: why the host refused it although it was granted; None where it did not.
         """
+        self._record.flights.discard(request.id)
+        self._record.outcome(request, self.runtime.now(), status, detail, denial)
+        if request.charges:
+            self._give_back(request, status)
+        if request.lease is not None:
+            self.runtime.later(request.lease.end(self.state, self.runtime.now()))
+        self._record.notice(self._plan, request.received, self._runtime)
+
+    async def refund(self, receipt: str, item: str, units: int = 1, quota: str = "orders") -> bool:
+        """Give back what an order took from a quota, when it is filled: only fills, never cancels.
+
+        Args:
+            receipt: of the grant.
+            item: what was filled, such as the order id; each gives back once.
+            units: how many, at least 1; in all never more than the request cost.
+            quota: the name of the quota.
+
+        Returns:
+            Whether units were given back that still counted.
+
+        Raises:
+            ConfigError: that is no receipt.
+            BackendDown: the state cannot answer now.
+        """
+        given = False
+        for charge in read_receipt(receipt):
+            if charge.quota.key.partition(":")[0] == quota:
+                given = await self.state.refund(charge, item, units, self.runtime.now()) or given
+        return given
+
+    def refund_now(self, receipt: str, item: str, units: int = 1, quota: str = "orders") -> bool:
+        """Do what `refund` does, in a host without an event loop."""
+        return drive(self.refund(receipt, item, units, quota))
+
+    def _give_back(self, request: Request, status: int) -> None:
+        """Give back what a request took that only counts where it succeeds; nobody waits for it."""
         try:
-            code = ""
-            if denial is not None:
-                code, detail = denial.code, "; ".join(part for part in (denial.detail, detail) if part)
-            self.journal.append(event_of("outcome", request, self.runtime.now(), status, code, detail))
+            for check in self._plan.phases.settling:
+                for charge in check.returns(request, status):
+                    self.runtime.later(self.state.refund(charge, "returned", charge.quota.cost, self.runtime.now()))
         except Exception:
-            _log.exception("the outcome of request %s is not on record", request.id)
+            _log.exception("what request %s took from quotas is not given back", request.id)
 
     async def _decide(self, request: Request, plan: Plan) -> Decision:
         check_frame(request, plan.policy)
-        operation = request.operation = plan.operations.match(request.method, request.path)
-        proof = _find_proof(request, plan.phases.proofs, operation)
+        operation = request.operation = _find_row(request, plan.operations)
+        proof = find_proof(request, plan.phases.proofs, operation)
         if request.claim is not None:
             for gate in plan.phases.gates:
                 request.phase = gate
@@ -265,7 +315,7 @@ class Guard:
         if request.length != 0:
             request.received = self.runtime.now()
         if proof is not None:
-            denial = await _prove(request, proof)
+            denial = await prove(request, proof)
             if denial is not None:
                 return denial
         denial = None if request.coexists else await self._pass(request, plan)
@@ -276,13 +326,26 @@ class Guard:
             await self._intend(request)
         vouch = partial(self._vouch, request, plan) if request.coexists else None
         recheck = partial(self._recheck, request)
-        return Grant(request.id, request.principal, recheck, operation=operation, vouch=vouch, shadow=request.shadow)
+        return Grant(
+            request.id,
+            request.principal,
+            recheck,
+            operation=operation,
+            vouch=vouch,
+            shadow=request.shadow,
+            charges=request.charges,
+        )
 
     async def _pass(self, request: Request, plan: Plan) -> Denial | None:
         """Judge and commit, and tell of what was denied in the shadow."""
         denial = await self._settle(request, await _judge(request, plan.phases), plan.phases)
-        for shade in request.shadow:
-            self.journal.append(event_of("shadow", request, request.received, shade.status, shade.code, shade.detail))
+        if denial is not None:
+            request.charges, request.lease = [], None  # nothing was spent that is ever given back
+        elif request.claim is not None:
+            for gate in plan.phases.gates:
+                request.phase = gate
+                gate.passed(request, request.claim)
+        self._record.shades(request)
         return denial
 
     async def _vouch(self, request: Request, plan: Plan, principal: Principal) -> Denial | None:
@@ -294,15 +357,13 @@ class Guard:
             request.vouch(principal)
             denial = await self._pass(request, plan)
             if denial is None:
-                await self.runtime.wait(self.journal.append(event_of("vouched", request, request.received)))
-        except BackendDown as error:
-            denial = Denial(UNRECORDED, detail=str(error))
+                await self._record.write("vouched", request, self.runtime)
         except Refused as refused:
             denial = refused.denial
         except Exception as error:
-            denial = _outage(request, error)
+            denial = explain(request, error)
         if denial is not None:
-            self._record_refusal(request, denial, plan)
+            self._record.refusal(request, denial, plan, self._runtime)
         return denial
 
     async def _settle(self, request: Request, denial: Denial | None, phases: Phases) -> Denial | None:
@@ -312,107 +373,41 @@ class Guard:
             try:
                 asked += [(check, condition) for condition in check.conditions(request)]
             except Exception as error:
-                denial = denial or _outage(request, error)
+                denial = denial or explain(request, error)
         if asked:
-            denial = await self._commit(request, asked, denial or self._barrier(request, asked))
+            denial = await self._committer.settle(request, asked, denial, phases)
         return denial
-
-    def _barrier(self, request: Request, asked: list[tuple[Conditional, Condition]]) -> Denial | None:
-        """Refuse what was signed before the state began to remember: it may have been used before."""
-        credential = request.credential
-        if credential is None or not self.state.since:
-            return None
-        floor = self.state.since + credential.window.future
-        if credential.signed_at > floor or not any(isinstance(condition, (Once, Advance)) for _, condition in asked):
-            return None
-        return Denial(BARRIER, retry_after=max(1, -((request.received - floor) // _SECOND)))
-
-    async def _commit(
-        self, request: Request, asked: list[tuple[Conditional, Condition]], denial: Denial | None
-    ) -> Denial | None:
-        request.phase = "commit"
-        outcome = await self.state.commit(
-            [condition for _, condition in asked],
-            request.received,
-            request.id,
-            self._seen,
-            denied=denial is not None,
-            reserve=request.operation is not None and request.operation.lane == "cancel",
-        )
-        if outcome.behind:
-            return Denial(BEHIND)
-        self._seen = (outcome.epoch, outcome.version)
-        if not outcome.failed or (denial is not None and outcome.first is None):
-            return denial
-        return _explain(asked, outcome)
 
     async def _intend(self, request: Request) -> None:
         try:
-            await self.runtime.wait(self.journal.append(event_of("intent", request, request.received)))
-        except BackendDown as error:
-            raise Refused(Denial(UNRECORDED, detail=str(error))) from error
+            await self._record.write("intent", request, self.runtime)
+        except Refused:
+            raise
         except BaseException as error:
             self.finish(request, 0, f"not handed on: {type(error).__name__}")
             raise
 
     def _recheck(self, request: Request) -> Denial | None:
-        principal = request.principal
-        if principal is None:
+        if request.principal is None:
             return None
         at = self.runtime.now()
         for check in self._plan.phases.recheckers:
-            denial = check.recheck(principal, at)
+            denial = check.recheck(request, at)
             if denial is not None:
                 return denial
         return None
 
-    def _record_refusal(self, request: Request, denial: Denial, plan: Plan) -> None:
-        try:
-            if denial.public == UNAUTHORIZED:
-                for gate in plan.phases.gates:
-                    gate.failed(request, request.claim)
-            event = event_of("refused", request, request.received, denial.status, denial.code, denial.detail)
-            self.journal.append(event)
-        except Exception:
-            _log.exception("the refusal %s of request %s is not on record", denial.code, request.id)
 
-
-def _find_proof(request: Request, proofs: Iterable[Proof], operation: Operation | None) -> Proof | None:
-    """Find the one proof that the request is meant for; None only where the operation is public or coexists."""
-    public = operation is not None and operation.lane == "public"
-    found: Proof | None = None
-    for proof in proofs:
-        request.phase = proof
-        claim = proof.claim(request)
-        if claim is not None and not (public and claim.bare):
-            if found is not None:
-                raise Refused(Denial(AMBIGUOUS))
-            found, request.claim = proof, claim
-    if found is None and not public:
-        if operation is None or operation.coexist is None or operation.coexist <= request.arrived:
-            raise Refused(Denial(UNCLAIMED))
-        request.coexists = True
-    return found
-
-
-async def _prove(request: Request, proof: Proof) -> Denial | None:
-    request.phase = proof
-    assert request.claim is not None  # set together with the proof
-    denial = await proof.prove(request, request.claim)
-    if denial is not None:
-        return denial if denial.status >= 500 else denial.veil()
-    if request.principal is None:
-        return Denial(UNPROVEN, detail=type(proof).__name__)
-    return None
+def _find_row(request: Request, operations: Operations) -> Operation | None:
+    """Find the row: that of a WebSocket's handshake, a GET on the wire, is `WS /path`; no request is by that method."""
+    if request.kind == "websocket":
+        return operations.match(HANDSHAKE, request.path)
+    return None if request.method == HANDSHAKE else operations.match(request.method, request.path)
 
 
 async def _judge(request: Request, phases: Phases) -> Denial | None:
     """Return the first denial. A check that fails denies too: what was proved is used up either way."""
     try:
-        if request.claim is not None:
-            for gate in phases.gates:
-                request.phase = gate
-                gate.passed(request, request.claim)
         if request.operation is None:
             return Denial(UNMAPPED)
         for check in phases.judges:
@@ -423,23 +418,5 @@ async def _judge(request: Request, phases: Phases) -> Denial | None:
     except Refused as refused:
         return refused.denial
     except Exception as error:
-        return _outage(request, error)
+        return explain(request, error)
     return None
-
-
-def _explain(asked: list[tuple[Conditional, Condition]], outcome: Outcome) -> Denial:
-    worst = outcome.failed[0]
-    check = next(check for check, condition in asked if condition == worst)
-    return check.denial(worst, outcome)
-
-
-def _outage(request: Request, error: Exception) -> Denial:
-    """Fail closed: name what failed for the operator, tell the caller nothing of it."""
-    phase = request.phase if isinstance(request.phase, str) else type(request.phase).__name__
-    detail = f"{phase}: {type(error).__name__}"
-    if isinstance(error, Suspended):
-        return Denial(SUSPENDED, detail=detail, executed="unknown" if phase == "commit" else False)
-    _log.error("request %s failed closed in %s", request.id, phase, exc_info=error)
-    if phase == "commit" and not (isinstance(error, BackendDown) and not error.unknown):
-        return Denial(UNSURE, detail=detail, retry_after=1)
-    return Denial(DOWN if isinstance(error, BackendDown) else FAULT, detail=detail, retry_after=1)

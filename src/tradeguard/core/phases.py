@@ -1,10 +1,22 @@
 """Phases: the list of checks, sorted once by what each check implements, and refused if it leaves a gap."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from tradeguard.core.errors import ConfigError
-from tradeguard.core.ports import Check, Conditional, Gate, Port, Proof, Rechecking
+from tradeguard.core.ports import (
+    Check,
+    Conditional,
+    Following,
+    Gate,
+    Keys,
+    Noticing,
+    Planned,
+    Port,
+    Proof,
+    Rechecking,
+    Settling,
+)
 
 REQUIRED: Final = ("freshness", "replay", "scope")
 """The names of the checks that a list has, or leaves out by name; and it always has a proof."""
@@ -21,7 +33,17 @@ class Phases:
         ConfigError: something is no check, stands twice, or is required and missing.
     """
 
-    __slots__ = ("conditionals", "gates", "judges", "proofs", "recheckers")
+    __slots__ = (
+        "conditionals",
+        "distant",
+        "gates",
+        "judges",
+        "noticing",
+        "planned",
+        "proofs",
+        "recheckers",
+        "settling",
+    )
 
     def __init__(self, checks: Iterable[object], without: Sequence[str] = ()) -> None:
         checks = tuple(checks)
@@ -30,11 +52,15 @@ class Phases:
         self.judges = tuple(check for check in checks if isinstance(check, Check))
         self.conditionals = tuple(check for check in checks if isinstance(check, Conditional))
         self.recheckers = tuple(check for check in checks if isinstance(check, Rechecking))
+        self.settling = tuple(check for check in checks if isinstance(check, Settling))
+        self.noticing = tuple(check for check in checks if isinstance(check, Noticing))
+        self.planned = tuple(check for check in checks if isinstance(check, Planned))
         for check in checks:
             if isinstance(check, type) or not isinstance(check, (Gate, Proof, Check, Conditional)):
                 raise ConfigError(f"{check!r} is no check: it has neither __call__, claim/prove, conditions nor gate")
         if not self.proofs:
             raise ConfigError("no check proves who is asking; add Signature(keys)")
+        self.distant = tuple(_distant(self.ports))
         _check_names([_name_of(check) for check in checks], without)
 
     @property
@@ -46,6 +72,13 @@ class Phases:
     def challenge(self) -> str:
         """What WWW-Authenticate says on a 401."""
         return ", ".join(proof.challenge for proof in self.proofs)
+
+
+def _distant(ports: Iterable[Port]) -> Iterable[Keys]:
+    """Give the keys whose view only a loop can bring up to date: they must be asked before a recheck tells anything."""
+    for port in ports:
+        if port.colour == "async" and isinstance(port, Following):
+            yield cast("Keys", port)
 
 
 def _name_of(check: object) -> str:

@@ -54,6 +54,8 @@ class Plan:
             if missing:
                 names = ", ".join(sorted(kind.__name__ for kind in missing))
                 raise ConfigError(f"{type(check).__name__} needs {names}, which {type(state).__name__} cannot settle")
+        for planned in self.phases.planned:
+            planned.check_plan(policy, operations)
         self.mark = self._make_mark()
 
     def check_colours(self, runtime: Runtime, ports: Iterable[Port]) -> None:

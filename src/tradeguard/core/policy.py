@@ -14,6 +14,8 @@ The rules of the map:
 6.  The lane is `read` for GET and HEAD, else `order`. `cancel`, `funds`, `admin` and `public` are declared, and never
     on `**`.
 7.  What no row matches is refused.
+8.  `WS /path` is the handshake of a WebSocket, and nothing else is: no row for GET takes one. Its lane is that of all
+    messages which come in over it.
 """
 
 import math
@@ -35,6 +37,8 @@ Lane = Literal["public", "read", "order", "cancel", "funds", "admin"]
 LANES: Final = frozenset(get_args(Lane))
 ANSWERS: Final = ("time", "whoami")
 """What the guard answers itself, where a row says so."""
+HANDSHAKE: Final = "WS"
+"""Stands in a row for the method of a WebSocket's handshake."""
 _KEYS: Final = frozenset({"scopes", "lane", "costs", "assurance", "answer", "coexist"})
 _DAY: Final = 86_400_000_000_000
 _DECLARED: Final = LANES - {"read", "order"}

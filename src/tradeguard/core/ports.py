@@ -5,14 +5,16 @@ A port that waits has a colour, so that it is never put into a host that cannot 
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from tradeguard.core.conditions import Condition, Outcome, Seen
+from tradeguard.core.conditions import Charge, Condition, Look, Outcome, Seen
 from tradeguard.core.credential import Claim
 from tradeguard.core.decision import Denial
 from tradeguard.core.event import Event
 from tradeguard.core.key import Changes, KeyRecord, KeyRow, Mark, Material
-from tradeguard.core.principal import Principal
+from tradeguard.core.lockout import Failure, Name
+from tradeguard.core.policy import Operations, Policy
 from tradeguard.core.request import Request
 
 T = TypeVar("T")
@@ -79,6 +81,28 @@ class Conditional(Protocol):
 
 
 @runtime_checkable
+class Settling(Protocol):
+    """Has something to say, or to give back, once the commit is done."""
+
+    def settled(self, request: Request, outcome: Outcome, /) -> None:
+        """Take note of what the commit came to; `request.fields` go with the answer."""
+        ...
+
+    def returns(self, request: Request, status: int, /) -> Iterable[Charge]:
+        """Return what a granted request gives back, by the status of its answer (0: there was none)."""
+        ...
+
+
+@runtime_checkable
+class Planned(Protocol):
+    """Is held against the rest of the plan, when that is made."""
+
+    def check_plan(self, policy: Policy, operations: Operations, /) -> None:
+        """Raise `ConfigError` where they do not fit."""
+        ...
+
+
+@runtime_checkable
 class Gate(Protocol):
     """Keeps those who keep failing away from the work."""
 
@@ -95,7 +119,20 @@ class Gate(Protocol):
         ...
 
     def passed(self, request: Request, claim: Claim, /) -> None:
-        """Take note of a proof that held."""
+        """Take note of a proof that held, of a request that is granted: no replay, and nothing stale."""
+        ...
+
+
+@runtime_checkable
+class Noticing(Protocol):
+    """Notices what no single request shows, and works with other nodes at it; asked after a refusal and an outcome."""
+
+    def notices(self, at: int, /) -> Iterable[Event]:
+        """Return what is to be put on record by a time (ns UTC): once, and few."""
+        ...
+
+    def exchange(self, state: "State", at: int, /) -> Coroutine[Any, Any, object] | None:
+        """Return work that nobody waits for, if there is some by a time (ns UTC)."""
         ...
 
 
@@ -103,8 +140,19 @@ class Gate(Protocol):
 class Rechecking(Protocol):
     """Can say again, at once, whether a grant still stands."""
 
-    def recheck(self, principal: Principal, at: int, /) -> Denial | None:
-        """Return why the grant no longer stands at a time (ns UTC), or None."""
+    def recheck(self, request: Request, at: int, /) -> Denial | None:
+        """Return why the grant of a request that has a principal no longer stands at a time (ns UTC), or None."""
+        ...
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """Wants to know which requests are in flight."""
+
+    def watch(self, flights: AbstractSet[str], /) -> None:
+        """Take the set that the guard keeps: the ids of the requests that it has begun to decide about, until they are
+        refused or their handler is through.
+        """
         ...
 
 
@@ -133,12 +181,27 @@ class State(Port, Protocol):
         """Settle the conditions as `tradeguard.core.conditions` says; `reserve` opens the room kept for cancels."""
         ...
 
-    async def set(self, key: str, value: int, until: int | None = None) -> int:
-        """Store a number for `Below`; return the new version of the store."""
+    async def set(self, key: str, value: int, until: int | None = None, record: bytes = b"") -> int:
+        """Store a number for `Below`, and what belongs to it; return the new version of the store."""
         ...
 
     async def lift(self, key: str, value: int) -> int:
         """Store a number for `Below`, for good, unless a higher one is stored; return the version of the store."""
+        ...
+
+    async def look(self, prefix: str) -> Look:
+        """Return the numbers whose key begins with a prefix and that still hold."""
+        ...
+
+    async def refund(self, charge: Charge, item: str, units: int, at: int) -> bool:
+        """Give units of a charge back, once per item and never more than it cost; tell whether they counted.
+
+        Args:
+            charge: what was taken.
+            item: what they are given back for, such as an order id.
+            units: how many, at least 1.
+            at: when, ns UTC.
+        """
         ...
 
 
@@ -151,6 +214,43 @@ class Table(Protocol):
 
     def drained(self, key: tuple[str, ...]) -> int:
         """Return when the key's debt is drained, ns UTC; 0 for a key without one."""
+        ...
+
+
+class Failures(Protocol):
+    """Who keeps failing, by the node's own count: of fixed size, exact under threads; who failed least makes room."""
+
+    @property
+    def node(self) -> str:
+        """A name for this process, unlike that of any other."""
+        ...
+
+    @property
+    def latest(self) -> int:
+        """Until when the last of all is locked, ns UTC."""
+        ...
+
+    def until(self, name: Name, /) -> int:
+        """Return until when a name is locked, ns UTC; 0 for one that never was."""
+        ...
+
+    def add(self, name: Name, at: int, free: int, heard: float = 0.0, /) -> Failure:
+        """Count a failure at a time (ns UTC), and lock the name as `tradeguard.core.lockout` says.
+
+        Args:
+            name: who fails.
+            at: when, ns UTC.
+            free: how many failures cost nothing.
+            heard: how many other nodes have counted.
+        """
+        ...
+
+    def clear(self, name: Name, at: int, /) -> float:
+        """Forget the failures of a name; return how many they were at a time (ns UTC), 0 where it was never locked."""
+        ...
+
+    def __contains__(self, name: Name, /) -> bool:
+        """Tell whether failures of a name are counted."""
         ...
 
 
@@ -354,6 +454,10 @@ class Runtime(Protocol):
 
     async def wait(self, ticket: Ticket, /) -> None:
         """Wait until an event is on record; raises `BackendDown` if it will not be."""
+        ...
+
+    def later(self, work: Coroutine[Any, Any, object], /) -> None:
+        """Do work that nobody waits for: at once where waiting holds the thread, else as soon as the loop can."""
         ...
 
     async def within(self, seconds: float, work: Coroutine[Any, Any, T], /) -> T:

@@ -16,7 +16,7 @@ SCOPES: Final[frozenset[Scope]] = frozenset({
     "stream:private", "fix:read", "fix:trade",
     "funds:deposit", "funds:transfer", "funds:withdraw", "funds:address:write", "earn:write", "history:export",
     "keys:read", "keys:admin", "mfa:admin", "users:admin", "risk:admin",
-    "killswitch:trip", "killswitch:reset", "audit:read",
+    "halt:set", "audit:read",
 })  # fmt: skip
 """The scopes every venue shares. A scope covers itself and nothing else; only `orders:*` covers all that begins with
 `orders:`. A policy may declare more names; a declared wildcard never covers `funds:withdraw`."""

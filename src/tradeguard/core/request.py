@@ -9,7 +9,9 @@ from tradeguard.core.address import Address, parse_address
 from tradeguard.core.decision import Denial, Refused, register
 
 if TYPE_CHECKING:
+    from tradeguard.core.conditions import Charge
     from tradeguard.core.credential import Claim, Credential
+    from tradeguard.core.lease import Lease
     from tradeguard.core.policy import Operation
     from tradeguard.core.ports import Body
     from tradeguard.core.principal import Principal
@@ -115,13 +117,15 @@ class Request:
     of the body), `phase` (what is at work, to be named if it fails) and `policy` (the mark of what decides) by the
     guard. `context` is the host's. `credential` and `principal` can be set once, by the
     proof; or `principal` alone by the host, where `coexists` says that its own authentication decides. `shadow` are
-    denials that are told and not obeyed.
+    denials that are told and not obeyed. `fields` go with the answer, whatever it is, once the request was proved;
+    `charges` are what the commit took from quotas. `lease` is what it holds for as long as its connection is open, and
+    `connection` the id of the handshake that a message came by.
     """
 
     __slots__ = (
-        "_body", "_credential", "_principal", "_reader", "arrived", "authority", "claim", "coexists", "context",
-        "headers", "id", "kind", "length", "method", "operation", "path", "peer", "phase", "policy", "prefix",
-        "received", "scheme", "shadow", "target", "version",
+        "_body", "_credential", "_principal", "_reader", "arrived", "authority", "charges", "claim", "coexists",
+        "connection", "context", "fields", "headers", "id", "kind", "lease", "length", "method", "operation", "path",
+        "peer", "phase", "policy", "prefix", "received", "scheme", "shadow", "target", "version",
     )  # fmt: skip
 
     def __init__(
@@ -150,11 +154,44 @@ class Request:
         self.phase: object = "frame"
         self.policy, self.coexists = "", False
         self.shadow: list[Denial] = []
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.charges: list[Charge] = []
+        self.lease: Lease | None = None
+        self.connection = ""
         self.context: dict[str, Any] | None = None
         self._body: bytes | None = body if isinstance(body, bytes) else None
         self._reader: Body | None = None if isinstance(body, bytes) else body
         self._credential: Credential | None = None
         self._principal: Principal | None = None
+
+    def message(self, id: str, body: bytes, arrived: int) -> "Request":
+        """Return a message that came over the connection which this handshake opened: from the same caller, same row.
+
+        It carries no credential: who sends it was proved by the handshake.
+
+        Args:
+            id: ours, unique.
+            body: the message.
+            arrived: ns UTC, after its last byte.
+        """
+        message = Request(
+            id=id,
+            method=self.method,
+            target=self.target,
+            path=self.path,
+            prefix=self.prefix,
+            scheme=self.scheme,
+            version=self.version,
+            headers=self.headers,
+            peer=self.peer,
+            arrived=arrived,
+            body=body,
+            kind="message",
+        )
+        message.authority, message.length, message.connection = self.authority, len(body), self.id
+        message.operation, message.claim, message.coexists = self.operation, self.claim, self.coexists
+        message._principal = self._principal
+        return message
 
     async def body(self) -> bytes:
         """Return the whole body; it is read once and kept."""

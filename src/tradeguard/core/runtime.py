@@ -1,6 +1,7 @@
 """How a host waits, and its clock: one small class per colour. The only core file that knows time and threads."""
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -8,9 +9,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
+from tradeguard.core.drive import drive
 from tradeguard.core.ports import Colour, Ticket
 
 T = TypeVar("T")
+_log = logging.getLogger("tradeguard")
 
 
 def request_id() -> str:
@@ -43,6 +46,13 @@ class Threads(Clock):
         """Hold the thread until the event is on record."""
         ticket.wait()
 
+    def later(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do it now: this thread may wait."""
+        try:
+            drive(work)
+        except Exception:
+            _log.exception("what was left to do after an answer failed")
+
     async def within(self, _seconds: float, work: Coroutine[Any, Any, T]) -> T:
         """Do the work: a thread that waits cannot be interrupted; deadlines are tested when it is back."""
         return await work
@@ -52,6 +62,16 @@ class Loop(Clock):
     """A host with an event loop (ASGI, aiohttp). Waiting gives the loop to others."""
 
     colours: frozenset[Colour] = frozenset({"instant", "brief", "async"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left: set[asyncio.Task[object]] = set()
+
+    def later(self, work: Coroutine[Any, Any, object]) -> None:
+        """Give it to the loop."""
+        task = asyncio.get_running_loop().create_task(_logged(work))
+        self._left.add(task)
+        task.add_done_callback(self._left.discard)
 
     async def wait(self, ticket: Ticket) -> None:
         """Suspend until the event is on record."""
@@ -73,6 +93,14 @@ class Loop(Clock):
             return cast("T", done.value)
         async with asyncio.timeout(seconds):
             return await _Started(work, waiting)
+
+
+async def _logged(work: Coroutine[Any, Any, object]) -> object:
+    try:
+        return await work
+    except Exception:
+        _log.exception("what was left to do after an answer failed")
+        return None
 
 
 class _Started(Awaitable[T]):

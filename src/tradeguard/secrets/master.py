@@ -5,29 +5,26 @@ put beside the wrong key. Who else may read or write the file is checked on the 
 error holds a key.
 """
 
-import errno
 import os
-import re
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_bytes
-from typing import Final, NamedTuple
+from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.secret import Secret
+from tradeguard.secrets.reference import LARGEST, REFERENCE, read_reference
 from tradeguard.signing.encoding import decode_base64url, encode_base64url
 
 MASTER_KEY_BYTES: Final = 32
-MAX_FILE_BYTES: Final = 65_536
+MAX_FILE_BYTES: Final = LARGEST
 _LINE: Final = 43  # characters: 32 bytes in base64url without padding
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HEAD: Final = b"# tradeguard master keys: the first seals, all open. Keep a copy, apart from the database.\n"
-_REFERENCE = re.compile(r"(file|mount):(/[^\0]*)|(env):([^=\0]+)|(systemd):([^/\0]+)")
 _FORMS: Final = (
     "say where the master keys are: file:/path (a file of mode 0600), env:NAME (an environment variable), "
     "mount:/path (a Kubernetes or Docker secret) or systemd:NAME (a credential of the unit)"
@@ -91,24 +88,6 @@ class MasterKeys:
         return next((key for key in self.keys if key.id == id), None)
 
 
-class _Place(NamedTuple):
-    """Who may have access to a file of master keys."""
-
-    flags: int
-    forbidden: int  # bits of the mode
-    owned: bool  # by the user we run as, or by root
-    cure: str
-
-
-# A secret mount is a symlink to a file of root that a group may read; in a user namespace even the owner is another.
-# systemd lets the user of the unit in by an access list, which shows as a permission of the group.
-_PLACES: Final = {
-    "file": _Place(os.O_NOFOLLOW, 0o077, True, "chown it to the user who runs this, and chmod 600 it"),
-    "mount": _Place(0, 0o022, False, "mount it read-only, with mode 0440 or 0400"),
-    "systemd": _Place(os.O_NOFOLLOW, 0o022, False, "let systemd write it: LoadCredential= in the unit"),
-}
-
-
 def load_master_keys(reference: str, environ: Mapping[str, str] = os.environ) -> MasterKeys:
     """Read the master keys from where a reference says.
 
@@ -123,16 +102,12 @@ def load_master_keys(reference: str, environ: Mapping[str, str] = os.environ) ->
     Raises:
         ConfigError: saying what is wrong with the reference, the file or which line of it, and the cure.
     """
-    match = _REFERENCE.fullmatch(reference)
-    if match is None:
-        raise ConfigError(_FORMS)
-    kind, where = (group for group in match.groups() if group is not None)
+    where = reference.partition(":")[2]
     if len(where) == _LINE and decode_base64url(where.encode(errors="replace")) is not None:
         raise ConfigError(f"this is a master key, not a place: {_FORMS}")  # the name must not be printed
-    if kind == "env":
-        return _parse(_read_variable(where, environ), f"environment variable {where}")
-    path = _find_credential(where, environ) if kind == "systemd" else where
-    return _parse(_read_file(path, _PLACES[kind]), f"master key file {path}")
+    if not REFERENCE.fullmatch(reference):
+        raise ConfigError(_FORMS)
+    return _parse(*read_reference(reference, environ, "master key", "the master keys in it, one per line"))
 
 
 def make_master_key(path: str | os.PathLike[str]) -> str:
@@ -156,47 +131,6 @@ def make_master_key(path: str | os.PathLike[str]) -> str:
             ) from None
         raise ConfigError(f"master key file {path}: {error.strerror}; name a path that can be written") from None
     return key.id
-
-
-def _read_variable(name: str, environ: Mapping[str, str]) -> bytes:
-    value = environ.get(name)
-    if value is None:
-        raise ConfigError(f"environment variable {name} is not set; put the master keys in it, one per line")
-    return value.encode(errors="replace")  # what is no UTF-8 is no key either
-
-
-def _find_credential(name: str, environ: Mapping[str, str]) -> str:
-    folder = environ.get("CREDENTIALS_DIRECTORY")
-    if not folder:
-        raise ConfigError(
-            f"CREDENTIALS_DIRECTORY is not set: run under systemd, with LoadCredential={name}:/path in the unit"
-        )
-    return f"{folder}/{name}"
-
-
-def _read_file(path: str, place: _Place) -> bytes:
-    def open_safely(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NONBLOCK | place.flags)  # a pipe must not hold us
-
-    try:
-        with open(path, "rb", opener=open_safely) as file:
-            _check_access(os.fstat(file.fileno()), path, place)
-            return file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise ConfigError(f"master key file {path} is a symlink; name the file itself, or use mount:") from None
-        raise ConfigError(f"master key file {path}: {error.strerror}; {place.cure}") from None
-
-
-def _check_access(status: os.stat_result, path: str, place: _Place) -> None:
-    """Refuse a file that others have access to (of an open descriptor, so that nothing can be put in its place)."""
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"master key file {path} is no regular file; name one")
-    if place.owned and status.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"master key file {path} is owned by user {status.st_uid}; {place.cure}")
-    if status.st_mode & place.forbidden:
-        mode = stat.S_IMODE(status.st_mode)
-        raise ConfigError(f"master key file {path} has mode {mode:04o}: others may use it; {place.cure}")
 
 
 def _parse(content: bytes, source: str) -> MasterKeys:

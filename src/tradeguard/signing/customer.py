@@ -6,6 +6,7 @@ example is signed by the signer of the row. So the page cannot say anything else
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,8 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tradeguard.core.decision import UNAUTHORIZED, Entry
 from tradeguard.core.frame import quote_path
 from tradeguard.core.policy import Operation, Policy
+from tradeguard.core.rate import Rate
+from tradeguard.signing.markdown import block, numbered, table
 from tradeguard.signing.material import ED25519, HMAC_SHA256
 from tradeguard.signing.message import FORM, Facts, compile_digest, compile_message
+from tradeguard.signing.rates import tell_rates
 from tradeguard.signing.refusal import Refusal
 from tradeguard.signing.row import REQUIRED_COVERAGE, Header, Parameter, Row
 from tradeguard.signing.signer import Outgoing, Signer
@@ -50,7 +54,8 @@ class Venue(NamedTuple):
     """What the page is made from.
 
     `scheme`, `authority` and `prefix` are where the API is; `prefix` is the path it is mounted at, or empty. `sent` are
-    the fields in which a key is sent along, and `until` its last day, where the venue takes that.
+    the fields in which a key is sent along, and `until` its last day, where the venue takes that. `rates` are by the
+    names of quotas, `tiers` the other rates of a tier by its name and theirs.
     """
 
     rows: Sequence[Row]
@@ -62,6 +67,8 @@ class Venue(NamedTuple):
     prefix: str = ""
     sent: str = ""
     until: str = ""
+    rates: Mapping[str, Rate] = MappingProxyType({})
+    tiers: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 def write_page(venue: Venue) -> str:
@@ -76,6 +83,7 @@ def write_page(venue: Venue) -> str:
         *_sent(venue),
         *(block for row in venue.rows for block in _dialect(venue, row)),
         *_limits(venue.policy),
+        *tell_rates(venue.rates, venue.tiers),
         *_operations(venue),
         *_errors(venue),
     ]
@@ -101,7 +109,7 @@ def sign_example(venue: Venue, row: Row, algorithm: str) -> Outgoing:
 
 def _dialect(venue: Venue, row: Row) -> Iterator[str]:
     yield f"## Signing: `{row.name}`"
-    yield _table(("field", "where", "value"), _fields(row))
+    yield table(("field", "where", "value"), _fields(row))
     yield _signed(venue, row)
     missing = sorted(REQUIRED_COVERAGE - row.coverage)
     if missing:
@@ -144,7 +152,7 @@ def _signed(venue: Venue, row: Row) -> str:
         )
         return f"{text}\n\n{rest} Parameters are sent in the order in which they were signed."
     head = f"What is signed is {len(lines)} lines, joined by one newline (`0x0A`), none at the end:"
-    return f"{head}\n\n{_table(('line', 'content'), _numbered(lines))}\n\n{bodyless} have no body."
+    return f"{head}\n\n{table(('line', 'content'), numbered(lines))}\n\n{bodyless} have no body."
 
 
 def _time(row: Row) -> str:
@@ -165,13 +173,13 @@ def _worked(venue: Venue, row: Row, algorithm: str) -> Iterator[str]:
     signed = sign_example(venue, row, algorithm)
     yield f"### Example: `{row.name}` with {algorithm}"
     yield f"The key id is `{EXAMPLE_KEY}`; {_KEYS[algorithm]}. It opens nothing. This text is signed:"
-    yield _block("text", _text(row, algorithm, signed))
+    yield block("text", _text(row, algorithm, signed))
     yield "And this is sent:"
     kind = [(b"Content-Type", signed.content_type)] if signed.content_type else []
     length = [(b"Content-Length", b"%d" % len(signed.body))] if signed.body else []
     fields = [(b"Host", signed.authority.encode()), *kind, *length, *signed.headers]
     head = [f"{signed.method} {signed.target.decode()} HTTP/1.1", *(f"{n.decode()}: {v.decode()}" for n, v in fields)]
-    yield _block("http", "\n".join([*head, "", signed.body.decode()] if signed.body else head))
+    yield block("http", "\n".join([*head, "", signed.body.decode()] if signed.body else head))
 
 
 def _text(row: Row, algorithm: str, signed: Outgoing) -> str:
@@ -204,11 +212,11 @@ def _programs(venue: Venue, row: Row) -> Iterator[str]:
     url = f"{venue.scheme}://{venue.authority}{request.target.decode()}"
     data = f" \\\n  --data '{request.body.decode()}'" if request.body else ""
     dialect = f" --dialect {row.name}" if row.name != "tg1" else ""
-    yield _block("sh", f"tradeguard sign curl {request.method} '{url}' \\\n  --key \"$API_KEY\"{dialect} "
+    yield block("sh", f"tradeguard sign curl {request.method} '{url}' \\\n  --key \"$API_KEY\"{dialect} "
                  f"--secret-file secret.txt{data} | sh")  # fmt: skip
     for language, program in make_snippets(row, request, venue.scheme).items():
         yield f"In {language}, with an HMAC key in `API_KEY` and `API_SECRET`:"
-        yield _block(language, program.rstrip())
+        yield block(language, program.rstrip())
 
 
 def _example(venue: Venue, row: Row) -> Outgoing:
@@ -233,7 +241,7 @@ def _limits(policy: Policy) -> Iterator[str]:
         ("header fields", f"{policy.head_fields}, {policy.head_bytes} bytes in all"),
         ("body", f"{policy.body_bytes} bytes, whole within {policy.body_seconds:g} s; not compressed"),
     ]
-    yield _table(("what", "at most"), rows)
+    yield table(("what", "at most"), rows)
     yield (
         "A path has one spelling: encode everything but letters, digits and `-._~!$&'()*+,=:@`, and leave those as "
         "they are; no `//`, no dot segments. Redirects are not used: do not follow one with a signature."
@@ -247,11 +255,21 @@ def _operations(venue: Venue) -> Iterator[str]:
         "HEAD takes what GET takes."
     )
     rows = (
-        (f"`{method}`", f"`{venue.prefix}{path}`", _scopes(operation), operation.lane)
+        (f"`{method}`", f"`{venue.prefix}{path}`", _scopes(operation), operation.lane, *_costs(venue, operation))
         for operation in venue.operations
         for method, _, path in (operation.id.partition(" "),)
     )
-    yield _table(("method", "path", "scopes", "lane"), rows)
+    yield table(("method", "path", "scopes", "lane", *(["costs"] if _shows_costs(venue) else [])), rows)
+
+
+def _shows_costs(venue: Venue) -> bool:
+    return any(operation.costs for operation in venue.operations) and bool(venue.rates)
+
+
+def _costs(venue: Venue, operation: Operation) -> tuple[str, ...]:
+    """Return what a request takes, where it is more than one unit of what counts it."""
+    told = ((name, cost) for name, cost in operation.costs.items() if name in venue.rates)
+    return (", ".join(f"{cost} of `{name}`" for name, cost in told),) if _shows_costs(venue) else ()
 
 
 def _scopes(operation: Operation) -> str:
@@ -269,7 +287,7 @@ def _errors(venue: Venue) -> Iterator[str]:
     faces = {(entry.status, entry.public): entry for entry in venue.catalogue}
     entries = [entry for _, entry in sorted(faces.items())]
     rows = ((str(entry.status), f"`{entry.public}`", _executed(entry), entry.text) for entry in entries)
-    yield _table(("status", "code", "executed", "meaning"), rows)
+    yield table(("status", "code", "executed", "meaning"), rows)
     yield (
         f"`{UNAUTHORIZED}` is all that we say before a signature has proved who asks: compare the text that you sign "
         "with the example, byte by byte. `freshness.stale` and `freshness.early` carry our time (`server_time`, "
@@ -293,26 +311,8 @@ def _own_errors(row: Row, refusal: Refusal, entries: Iterable[Entry]) -> Iterato
         (f"`{entry.public}`", str(status), f"`{json.dumps(dict(body))}`", _executed(entry))
         for entry, (body, status) in said
     )
-    yield _table(("name", "status", "body", "executed"), rows)
+    yield table(("name", "status", "body", "executed"), rows)
 
 
 def _executed(entry: Entry) -> str:
     return "no" if entry.executed is False else "unknown"
-
-
-def _numbered(lines: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    for number, line in enumerate(lines, 1):
-        yield str(number), line
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
-
-
-def _block(language: str, text: str) -> str:
-    return f"```{language}\n{text}\n```"

@@ -7,6 +7,7 @@ class says so in `loses`, and the suite holds that nothing passes there which sh
 import contextlib
 import hashlib
 import json
+import re
 import socket
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
@@ -170,6 +171,19 @@ class HostConformance:
         assert (reply.status, reply.json["code"], reply.json["address"]) == (403, "network.outside", "127.0.0.1")
         reply = send(host, signed(host, self.signers.trader, "GET", b"/v1/nothing"))
         assert (reply.status, reply.json["code"]) == (404, "guard.unmapped")
+
+    def test_a_quota_is_told_with_every_answer_and_its_refusal_says_when_to_come_back(self, host: Host) -> None:
+        """The RateLimit fields stand once on grants and on the 429, which has Retry-After and names the windows."""
+        replies = [send(host, signed(host, self.signers.edward, "GET", b"/v1/limited")) for _ in range(3)]
+        assert [reply.status for reply in replies] == [200, 200, 429]
+        for reply, left in zip(replies, (1, 0, 0), strict=True):
+            [said] = reply.all("ratelimit")
+            assert re.fullmatch(rf'"limited-1h";r={left};t=3(600|5\d\d)', said)
+        assert [reply.all("ratelimit-policy") for reply in replies] == [['"limited-1h";q=2;w=3600']] * 3
+        problem, [after] = replies[2].json, replies[2].all("retry-after")
+        assert problem["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        assert (problem["violated-policies"], problem["executed"]) == (["limited-1h"], False)
+        assert 3_500 < int(after) <= 3_600
 
     @pytest.mark.parametrize(
         "path", ["/v1/orders/a:b@c", "/v1/orders/a%20b", "/v1/orders/%C3%A9", "/v1/market/BTC-USD,ETH"]

@@ -19,6 +19,7 @@ from tradeguard.audit.journal import Journal
 from tradeguard.backends.memory import Memory, MemoryKeys
 from tradeguard.checks.freshness import Freshness
 from tradeguard.checks.network import Network
+from tradeguard.checks.quota import Quotas
 from tradeguard.checks.replay import Replay
 from tradeguard.checks.scope import Scope
 from tradeguard.checks.signature import Signature
@@ -27,6 +28,7 @@ from tradeguard.core.guard import Guard
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.policy import Operations, Policy
 from tradeguard.core.ports import Keys
+from tradeguard.core.rate import Rate
 from tradeguard.signing.material import Ed25519, Hmac
 from tradeguard.signing.rows import BINANCE, TG1
 from tradeguard.signing.signer import Signer
@@ -44,6 +46,7 @@ ROWS: Final[Mapping[str, Any]] = {
     "DELETE /v1/orders/{id}": {"scopes": "orders:cancel", "lane": "cancel"},
     "GET /v1/market/{symbol}": "orders:read",
     "GET /v1/stream": "orders:read",
+    "GET /v1/limited": {"scopes": "orders:read", "costs": {"limited": 1}},
     "GET /v1/fail": "orders:read",
 }
 """The operations of the application."""
@@ -82,8 +85,10 @@ def make_guard(folder: Path, keys: Keys | None = None) -> Guard:
     """
     found = _read_keys(folder) if keys is None else keys
     proof = Signature(found, dialects=(TG1, BINANCE), accept=("binance",))
+    gate = Source(pair=10_000, address=10_000)  # a gate for attacks
+    quotas = Quotas({"limited": Rate("2/hour", cost=0)})
     return Guard(
-        [Source(pair=10_000, address=10_000), proof, Freshness(), Network(), Scope(), Replay()],  # a gate for attacks
+        [gate, proof, Freshness(), Network(), Scope(), Replay(), quotas],
         operations=Operations(ROWS),
         state=Memory(since=1),
         journal=Journal(folder / "audit.jsonl"),

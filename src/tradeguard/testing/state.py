@@ -7,7 +7,18 @@ given it by the test.
 import asyncio
 from typing import Any, NamedTuple
 
-from tradeguard.core.conditions import Advance, Below, Condition, Limit, Model, Once, Outcome, Quota, Seen
+from tradeguard.core.conditions import (
+    Advance,
+    Below,
+    Charge,
+    Condition,
+    Limit,
+    Model,
+    Once,
+    Outcome,
+    Quota,
+    Seen,
+)
 from tradeguard.core.ports import State
 from tradeguard.testing.suite import SETTINGS, Suite, given, pytest, settings, st
 
@@ -33,6 +44,7 @@ class Write(NamedTuple):
     key: str
     value: int
     until: int | None
+    record: bytes = b""
 
 
 class Lift(NamedTuple):
@@ -42,16 +54,28 @@ class Lift(NamedTuple):
     value: int
 
 
-Trace = list[Commit | Write | Lift]
+class Refund(NamedTuple):
+    """One step of a trace: units are given back to the charge of an earlier step, counted from the last."""
+
+    back: int
+    item: str
+    units: int
+    at: int
+
+
+Step = Commit | Write | Lift | Refund
+Trace = list[Step]
 TIMES = st.integers(0, 30)
 NAMES = st.sampled_from(["halt", "ban", "epoch"])
 VALUES = st.sampled_from([255, 256, 2**63 - 1, 2**63, 2**64, 2**127, 2**128 - 1])
 OWNERS = st.sampled_from(["ann", "bob"])
-ONCE = st.builds(Once, st.tuples(OWNERS, st.sampled_from([b"1", b"2", b"3"])), TIMES)
+EDGES = st.sampled_from([2**53 - 1, 2**53, 2**62, 2**63 - 1, 2**63, 2**70])
+ONCE = st.builds(Once, st.tuples(OWNERS, st.sampled_from([b"1", b"2", b"3"])), TIMES | EDGES)
 ADVANCE = st.builds(
     Advance, st.tuples(OWNERS, st.sampled_from([b"1", b"2"])), st.integers(0, 6) | VALUES, st.integers(1, 3)
 )
-BELOW = st.builds(Below, st.lists(NAMES, max_size=3).map(tuple), st.integers(-1, 3))
+NUMBERS = st.integers(-1, 3) | st.sampled_from([2**53 - 1, 2**53, 2**53 + 1, 2**63 - 1, -(2**63 - 1)])
+BELOW = st.builds(Below, st.lists(NAMES, max_size=3).map(tuple), NUMBERS)
 COMMITS = st.builds(
     Commit,
     st.lists(ONCE | ADVANCE | BELOW, max_size=4).map(tuple),
@@ -60,7 +84,38 @@ COMMITS = st.builds(
     st.booleans(),
     st.booleans(),
 )
-WRITES = st.builds(Write, NAMES, st.integers(-1, 3), st.none() | TIMES) | st.builds(Lift, NAMES, st.integers(-1, 3))
+WRITES = st.builds(Write, NAMES, NUMBERS, st.none() | TIMES, st.sampled_from([b"", b"\x00signed"])) | st.builds(
+    Lift, NAMES, NUMBERS
+)
+
+LATER = st.integers(0, 90_000) | st.integers(0, 90_000) | st.sampled_from([2**50, 2**50 + 90_000])  # clocks step
+WINDOWS = st.sampled_from(
+    [
+        (Limit(3, 5_000), Limit(5, 20_000)),
+        (Limit(3, 5_000, burst=2), Limit(1_500, 60_000)),
+        (Limit(1_001, 5_000),),
+        (Limit(7, 9_000, burst=7),),
+        (Limit(2**53 - 1, 60_000), Limit(1, 1_000)),
+        (Limit(3, 90_000, coarse=True),),
+    ]
+)
+QUOTAS = st.builds(
+    Quota,
+    st.sampled_from(["orders:ann", "orders:bob", "requests:ann"]),
+    WINDOWS,
+    st.integers(0, 4) | st.sampled_from([400, 900, 1_500, 2**53 - 1]),
+    st.booleans(),
+    st.sampled_from([True, True, True, False]),
+)
+CHARGES = st.builds(
+    Commit,
+    st.lists(QUOTAS | ONCE, max_size=3).map(tuple),
+    LATER,
+    st.none(),
+    st.sampled_from([False, False, False, True]),
+    st.booleans(),
+)
+REFUNDS = st.builds(Refund, st.integers(0, 5), st.sampled_from(["a", "b", "c"]), st.integers(1, 3), LATER)
 
 
 def _seen_by(commit: Commit, epoch: str, version: int) -> Seen | None:
@@ -75,13 +130,14 @@ def _apart_from_epoch(outcome: Outcome) -> Outcome:
     return outcome._replace(epoch="", usage=dict(outcome.usage))
 
 
-def _twice_in_one(step: Commit | Write | Lift) -> bool:
+def _twice_in_one(step: Step) -> bool:
     conditions = step.conditions if isinstance(step, Commit) else ()
-    keys = [(type(c), c.key) for c in conditions if isinstance(c, (Once, Advance))]
+    keys = [(type(c), c.key) for c in conditions if isinstance(c, (Once, Advance, Quota))]
     return len(keys) != len(set(keys))
 
 
 TRACES = st.lists((COMMITS | WRITES).filter(lambda step: not _twice_in_one(step)), max_size=25)
+SPENDING = st.lists((CHARGES | CHARGES | REFUNDS).filter(lambda step: not _twice_in_one(step)), max_size=30)
 
 
 class StateSuite(Suite):
@@ -108,26 +164,47 @@ class StateConformance(StateSuite):
         """Run a trace on a store and on the model, and hold them against each other step by step."""
         state, model = self.make(), Model()
         epoch = self.settle(state, at=0).epoch
+        charges: list[Charge] = []
         for number, step in enumerate(trace):
             if isinstance(step, Write):
                 assert self.run(state, state.set(*step)) == model.set(*step)
             elif isinstance(step, Lift):
                 assert self.run(state, state.lift(*step)) == model.lift(*step)
+            elif isinstance(step, Refund):
+                self._refund(state, model, step, charges)
             else:
-                self._commit(state, model, step, epoch, f"request {number}")
+                charges += self._commit(state, model, step, epoch, f"request {number}")
+            look, expected = self.run(state, state.look("")), model.look("")
+            assert (dict(look.numbers), look.version) == (dict(expected.numbers), expected.version)
 
-    def _commit(self, state: State, model: Model, step: Commit, epoch: str, id: str) -> None:
+    def _refund(self, state: State, model: Model, step: Refund, charges: list[Charge]) -> None:
+        back, item, units, at = step
+        if back < len(charges):
+            charge = charges[-1 - back]
+            assert self.run(state, state.refund(charge, item, units, at)) is model.refund(charge, item, units, at)
+
+    def _commit(self, state: State, model: Model, step: Commit, epoch: str, id: str) -> list[Charge]:
         conditions, at, _, denied, reserve = step
         seen = _seen_by(step, epoch, model.version)
         expected = model.commit(conditions, at, id, _seen_by(step, model.epoch, model.version), denied)
         outcome = self.run(state, state.commit(conditions, at, id, seen, denied=denied, reserve=reserve))
         assert outcome.epoch == epoch
         assert _apart_from_epoch(outcome) == _apart_from_epoch(expected)
+        spent = [c for c in conditions if isinstance(c, Quota) and c.cost and c not in outcome.failed]
+        return [Charge(c, outcome.time, id) for c in spent if c.binding or not (outcome.failed or denied)]
 
     @settings(SETTINGS, max_examples=200)
     @given(trace=TRACES)
     def test_any_trace_means_what_the_model_says(self, trace: Trace) -> None:
         """Any sequence of commits and writes comes out as `core/conditions.py` says."""
+        self._replay(trace)
+
+    @settings(SETTINGS, max_examples=300)
+    @given(trace=SPENDING)
+    def test_any_trace_of_quotas_means_what_the_model_says(self, trace: Trace) -> None:
+        """Quotas of all kinds, refunds and clocks that step: the store tells what the model tells, to the unit."""
+        if Quota not in self.make().supports:
+            pytest.skip("it settles no quotas")
         self._replay(trace)
 
     @pytest.mark.parametrize("until", [200, 300])

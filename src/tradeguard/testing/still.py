@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.guard import Guard
 from tradeguard.core.policy import Operations
@@ -48,6 +49,10 @@ class StillClock:
     async def wait(self, ticket: Ticket) -> None:
         """Wait for an event to be on record."""
         ticket.wait()
+
+    def later(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do it now."""
+        drive(work)
 
     async def within(self, _seconds: float, work: Coroutine[Any, Any, T]) -> T:
         """Do the work; the deadline never comes."""

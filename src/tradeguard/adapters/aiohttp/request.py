@@ -67,7 +67,13 @@ def read_request(guard: Guard, http: web.Request, id: str, edge: Edge, arrived: 
         peer=edge.peer,
         arrived=arrived,
         body=guard.reader(chunk, arrived),
+        kind="websocket" if asks_upgrade(http) else "http",
     )
+
+
+def asks_upgrade(http: web.Request) -> bool:
+    """Tell whether a request may become a WebSocket: more than aiohttp would, never less (RFC 6455, 4.1)."""
+    return "websocket" in http.headers.get("Upgrade", "").lower()
 
 
 def replay(http: web.Request, body: bytes) -> None:
@@ -100,11 +106,11 @@ def respond(answer: Answer, fields: Fields, *, close: bool = False) -> web.Respo
     return response
 
 
-def dress(response: web.StreamResponse, id: str, edge: Edge) -> None:
+def dress(response: web.StreamResponse, request: Request, edge: Edge) -> None:
     """Add to a response of the application what every response carries, in place of what it says of that itself."""
     theirs = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in response.headers.items()]
     response.headers.clear()
-    add_fields(response, edge.dress(theirs, id))
+    add_fields(response, edge.dress(theirs, request))
 
 
 def add_fields(response: web.StreamResponse, fields: Fields) -> None:

@@ -75,7 +75,7 @@ def _make_sync(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequ
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
         return []
 
-    wsgi = WSGI(application, open_setting())
+    wsgi = WSGI(application, open_setting(blocking=True))
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         call, status, said = _Call(request), 0, list[tuple[str, str]]()

@@ -30,8 +30,11 @@ def read_setting() -> dict[str, Any]:
     return table
 
 
-def open_setting() -> Guard:
+def open_setting(*, blocking: bool = False) -> Guard:
     """Return the guard that the setting leads to.
+
+    Args:
+        blocking: Django runs without an event loop.
 
     Raises:
         ConfigError: the setting or what it names is wrong.
@@ -43,4 +46,4 @@ def open_setting() -> Guard:
             guard = import_string(guard)
         except ImportError as error:
             raise ConfigError(f"settings: TRADEGUARD['guard'] names {guard!r}, which cannot be imported") from error
-    return open_guard(guard, table.get("config"))
+    return open_guard(guard, table.get("config"), blocking=blocking)

@@ -13,21 +13,39 @@ from typing import Final
 
 from tradeguard.backends.fork import Fence
 from tradeguard.backends.lock import Lock
-from tradeguard.backends.room import Room, check_conditions
-from tradeguard.core.conditions import NO_USAGE, Advance, Below, Condition, Once, Outcome, Seen, by_rank
+from tradeguard.backends.memory.meter import Meter, Meters
+from tradeguard.backends.room import Room, check_advance, check_quota, check_refund
+from tradeguard.core.conditions import (
+    NO_USAGE,
+    Advance,
+    Below,
+    Charge,
+    Condition,
+    Look,
+    Once,
+    Outcome,
+    Quota,
+    Seen,
+    Stored,
+    by_rank,
+    longest,
+)
 from tradeguard.core.ports import Colour
 
 _PURGE: Final = 64  # expired nonces dropped per commit: bounded work, and faster than they come
 _Key = tuple[str, bytes]
+_Meters = dict[str, Meter | None]
 
 
 class Memory:
-    """State in memory. It settles `Once`, `Advance` and `Below`.
+    """State in memory. It settles all four conditions.
 
     Args:
         capacity: most live nonces; 256 bytes each, about. The last tenth is kept for the cancel lane. As many keys may
             have advancing values, which live for ever.
         per_key: most of either for one key. The last tenth is kept for the cancel lane.
+        meters: most quotas counted at once, by key or whatever they go by; 0.3 to 2 kB each. A new one is refused where
+            all of them still count something.
         since: from when on it remembers, ns UTC; now by default.
         lock: a file that this process holds as long as it answers from this memory: a second process waits 2 s for it,
             as in a graceful reload. After a fork it belongs to whoever commits first, and the other one is refused.
@@ -37,13 +55,14 @@ class Memory:
     """
 
     colour: Colour = "instant"
-    supports: frozenset[type] = frozenset({Once, Advance, Below})
+    supports: frozenset[type] = frozenset({Once, Advance, Below, Quota})
 
     def __init__(
         self,
         *,
         capacity: int = 1_000_000,
         per_key: int = 100_000,
+        meters: int = 2_000_000,
         since: int | None = None,
         lock: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -55,7 +74,10 @@ class Memory:
         self._held: dict[str, int] = {}
         self._tops: dict[_Key, list[int]] = {}
         self._advancing: dict[str, int] = {}
-        self._numbers: dict[str, tuple[int, int | None]] = {}
+        self._numbers: dict[str, Stored] = {}
+        self._meters = Meters(meters)
+        self._given: dict[tuple[str, str], dict[str, int]] = {}
+        self._given_until: list[tuple[int, tuple[str, str]]] = []
         self._file = None if lock is None else Lock(lock)
         self._fence = Fence(self._let_go)
 
@@ -74,33 +96,65 @@ class Memory:
         reserve: bool = False,
     ) -> Outcome:
         """Settle the conditions in one step; see `tradeguard.core.conditions`."""
-        conditions = tuple(conditions)
-        check_conditions(conditions, self, self.supports)
         with self._fence.lock:
             if self._file is not None:
                 self._file.claim()
             now = self._time = max(self._time, at)
             if seen is not None and (seen[0] != self._epoch or seen[1] > self._version):
                 return Outcome((), now, self._epoch, self._version, behind=True)
-            self._purge(now)
-            failed = [condition for condition in conditions if not self._holds(condition, now, reserve)]
-            outcome = self._explain(failed, now) if failed else Outcome((), now, self._epoch, self._version)
+            if self._expiry or self._given_until:
+                self._purge(now)
+            meters: _Meters = {}
+            conditions = tuple(conditions)
+            failed = [condition for condition in conditions if not self._holds(condition, now, reserve, meters)]
+            first, full, ready = self._explain(failed, now, meters) if failed else (None, False, 0)
+            spends = not (failed or denied)
             for condition in conditions:
-                if condition not in failed:
-                    self._take(condition, request_id)
-            return outcome
+                if not failed or condition not in failed:
+                    self._take(condition, request_id, now, meters, spends)
+            usage = {key: meter.use() for key, meter in meters.items() if meter is not None} if meters else NO_USAGE
+            ranked = by_rank(failed) if failed else ()
+            return Outcome(ranked, now, self._epoch, self._version, usage, first, False, full, ready)
 
-    async def set(self, key: str, value: int, until: int | None = None) -> int:
+    async def set(self, key: str, value: int, until: int | None = None, record: bytes = b"") -> int:
         """Store a number for `Below`, until a time (ns UTC) or for good; return the new version."""
         with self._fence.lock:
-            return self._store(key, value, until)
+            return self._store(key, Stored(value, until, record))
 
     async def lift(self, key: str, value: int) -> int:
         """Store a number for `Below`, for good, unless a higher one is stored; return the new version."""
         with self._fence.lock:
-            known, until = self._numbers.get(key, (value, None))
-            living = until is None or until > self._time
-            return self._store(key, max(value, known) if living else value, None)
+            return self._store(key, Stored(max(value, self._number(key, self._time, value)), None, b""))
+
+    async def look(self, prefix: str) -> Look:
+        """Return the numbers whose key begins with a prefix and that still hold."""
+        with self._fence.lock:
+            now = self._time
+            living = {
+                key: stored
+                for key, stored in self._numbers.items()
+                if key.startswith(prefix) and (stored.until is None or stored.until > now)
+            }
+            return Look(living, now, self._epoch, self._version)
+
+    async def refund(self, charge: Charge, item: str, units: int, at: int) -> bool:
+        """Give units of a charge back, once per item and never more than it cost; tell whether they counted."""
+        check_refund(units)
+        with self._fence.lock:
+            if self._file is not None:
+                self._file.claim()
+            now = self._time = max(self._time, at)
+            name, until = (charge.request_id, charge.quota.key), charge.time + longest(charge.quota)
+            given = self._given.get(name, {})
+            if item in given or sum(given.values()) + units > charge.quota.cost or until <= now:
+                return False
+            if not given:
+                if len(self._given) >= self._room.capacity:
+                    return False
+                heapq.heappush(self._given_until, (until, name))
+            self._given[name] = {**given, item: units}
+            self._meters.give(charge, units)
+            return True
 
     def close(self) -> None:
         """Let go of the lock, if there is one; the next use takes it again."""
@@ -111,32 +165,44 @@ class Memory:
         """Return how many nonces are held."""
         return len(self._once)
 
-    def _store(self, key: str, value: int, until: int | None) -> int:
+    def _store(self, key: str, stored: Stored) -> int:
         if self._file is not None:
             self._file.claim()
-        self._numbers[key] = (value, until)
+        self._numbers[key] = stored
         self._version += 1
         return self._version
 
-    def _holds(self, condition: Condition, now: int, reserve: bool) -> bool:
+    def _holds(self, condition: Condition, now: int, reserve: bool, meters: _Meters) -> bool:
+        """Tell whether a condition holds; note the meters of quotas, brought up to date. Nothing takes effect yet."""
+        if isinstance(condition, Quota):
+            check_quota(condition, meters)
+            meter = meters[condition.key] = self._meters.find(condition, now)
+            fits = meter is not None and meter.fits(now, condition.cost)
+            return fits or not (condition.cost and condition.enforced)
         if isinstance(condition, Once):
-            known = self._once.get(condition.key)
-            if known is not None:
-                return condition.until > now and known[0] <= now
-            return condition.until > now and self._has_room(self._once, self._held, condition.key, reserve)
-        if isinstance(condition, Advance):
-            top = self._tops.get(condition.key)
-            if top is None:
-                return self._has_room(self._tops, self._advancing, condition.key, reserve)
-            return condition.value not in top and (
-                len(top) < condition.width or condition.value > top[-condition.width]
-            )
-        assert isinstance(condition, Below)  # `check_conditions` knows no other
-        return all(self._number(key, now) < condition.value for key in condition.keys)
+            return condition.until > now and self._is_free(condition.key, now, reserve)
+        if isinstance(condition, Below):
+            return all(self._number(key, now) < condition.value for key in condition.keys)
+        check_advance(condition)
+        return self._is_above(*condition, reserve=reserve)
 
-    def _take(self, condition: Condition, request_id: str) -> None:
+    def _is_free(self, key: _Key, now: int, reserve: bool) -> bool:
+        known = self._once.get(key)
+        return known[0] <= now if known is not None else self._has_room(self._once, self._held, key, reserve)
+
+    def _is_above(self, key: _Key, value: int, width: int, *, reserve: bool) -> bool:
+        top = self._tops.get(key)
+        if top is None:
+            return self._has_room(self._tops, self._advancing, key, reserve)
+        return value not in top and (len(top) < width or value > top[-width])
+
+    def _take(self, condition: Condition, request_id: str, now: int, meters: _Meters, spends: bool) -> None:
         """Let a condition that holds take effect."""
-        if isinstance(condition, Once):
+        if isinstance(condition, Quota):
+            meter = meters[condition.key]
+            if meter is not None and condition.cost and (spends or condition.binding):
+                meter.take(now, condition.cost)
+        elif isinstance(condition, Once):
             self._remember(condition, request_id)
         elif isinstance(condition, Advance):
             key, value, width = condition
@@ -154,10 +220,10 @@ class Memory:
     def _has_room(self, entries: Sized, owned: Mapping[str, int], key: _Key, reserve: bool) -> bool:
         return self._room.has(len(entries), owned.get(key[0], 0), reserve)
 
-    def _explain(self, failed: list[Condition], now: int) -> Outcome:
-        """Say why conditions failed: what was neither seen nor late nor below found no room."""
+    def _explain(self, failed: list[Condition], now: int, meters: _Meters) -> tuple[str | None, bool, int]:
+        """Say why conditions failed: what was neither seen nor late nor below nor used up found no room."""
         first: str | None = None
-        full = False
+        full, ready = False, 0
         for condition in failed:
             if isinstance(condition, Once):
                 until, user = self._once.get(condition.key, (0, ""))
@@ -167,7 +233,11 @@ class Memory:
                     full = full or condition.until > now
             elif isinstance(condition, Advance):
                 full = full or condition.key not in self._tops
-        return Outcome(by_rank(failed), now, self._epoch, self._version, NO_USAGE, first, False, full)
+            elif isinstance(condition, Quota):
+                meter = meters[condition.key]
+                full = full or meter is None
+                ready = max(ready, meter.ready(now, condition.cost) if meter is not None else 0)
+        return first, full, ready
 
     def _purge(self, now: int) -> None:
         for _ in range(_PURGE):
@@ -180,10 +250,14 @@ class Memory:
                 self._held[key[0]] -= 1
                 if not self._held[key[0]]:
                     del self._held[key[0]]
+        while self._given_until and self._given_until[0][0] <= now:
+            del self._given[heapq.heappop(self._given_until)[1]]
 
-    def _number(self, key: str, now: int) -> int:
-        value, until = self._numbers.get(key, (0, None))
-        return 0 if until is not None and until <= now else value
+    def _number(self, key: str, now: int, absent: int = 0) -> int:
+        stored = self._numbers.get(key)
+        if stored is None or (stored.until is not None and stored.until <= now):
+            return absent
+        return stored.value
 
     def _let_go(self) -> None:
         if self._file is not None:

@@ -5,10 +5,22 @@ from collections.abc import Iterable
 from typing import Final
 
 from tradeguard.backends.room import Room
+from tradeguard.backends.sqlite.counter import LATEST
 from tradeguard.backends.sqlite.database import Connection
-from tradeguard.core.conditions import NO_USAGE, Advance, Below, Condition, Once, Outcome, Seen, by_rank
+from tradeguard.backends.sqlite.meters import Meters
+from tradeguard.core.conditions import (
+    NO_USAGE,
+    Advance,
+    Charge,
+    Condition,
+    Once,
+    Outcome,
+    Quota,
+    Seen,
+    Usage,
+    by_rank,
+)
 
-LATEST: Final = 2**63 - 1  # the latest time that a file holds
 _WIDTH: Final = 16  # bytes of an advancing value
 _PURGE: Final = 32  # expired nonces dropped per commit: bounded work, and faster than they come
 _HOLD: Final = (
@@ -22,13 +34,32 @@ Key = tuple[str, bytes]
 
 
 class Settlement:
-    """One transaction. `now` is the highest time of the file, of this process and of this commit."""
+    """One transaction. `now` is the highest time of the file, of this process and of this commit.
 
-    def __init__(self, connection: Connection, highest: int, room: Room, *, reserve: bool) -> None:
+    Args:
+        connection: it is in the transaction.
+        highest: time of this process and this commit, ns UTC.
+        room: for messages, values and refunds.
+        meters: most of them.
+        reserve: whether it may use the room kept for cancels.
+        writes: whether the transaction may write.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        highest: int,
+        room: Room,
+        meters: int,
+        *,
+        reserve: bool = False,
+        writes: bool = True,
+    ) -> None:
         self._run, self._room, self._reserve = connection.execute, room, reserve
-        row = self._run("SELECT epoch, version, time, nonces, tops FROM store").fetchone()
-        self._epoch, self._version, time, self._nonces, self._tops = row
+        row = self._run("SELECT epoch, version, time, nonces, tops, meters, refunds FROM store").fetchone()
+        self._epoch, self._version, time, self._nonces, self._tops, *counts = row
         self.now: int = max(time, highest)
+        self._meters = Meters(self._run, self.now, meters, *counts, writes=writes)
         self._users: dict[Key, tuple[int, str] | None] = {}
         self._top: dict[Key, list[int]] = {}
         self._held: dict[str, list[int]] = {}
@@ -59,7 +90,8 @@ class Settlement:
             return condition.until > self.now and self._is_free(condition.key)
         if isinstance(condition, Advance):
             return self._is_above(*condition)
-        assert isinstance(condition, Below)
+        if isinstance(condition, Quota):
+            return self._meters.holds(condition)
         return all(self._number(key) < condition.value for key in condition.keys)
 
     def outcome(self, failed: Iterable[Condition] = (), *, behind: bool = False) -> Outcome:
@@ -67,14 +99,25 @@ class Settlement:
         failed = by_rank(failed)
         first = next((user for user in map(self._first, failed) if user is not None), None)
         full = any(self._lacks_room(condition) for condition in failed)
-        return Outcome(failed, self.now, self._epoch, self._version, NO_USAGE, first, behind, full)
+        ready = max((self._meters.ready(condition) for condition in failed if isinstance(condition, Quota)), default=0)
+        return Outcome(failed, self.now, self._epoch, self._version, NO_USAGE, first, behind, full, ready)
 
-    def take(self, condition: Condition, request_id: str) -> None:
-        """Let a condition that holds take effect."""
+    def usage(self) -> Usage:
+        """Return how full the quotas are that were asked for, after all that took effect."""
+        return self._meters.usage()
+
+    def take(self, condition: Condition, request_id: str, *, spends: bool) -> None:
+        """Let a condition that holds take effect; `spends` tells whether quotas are spent that do not bind."""
         if isinstance(condition, Once):
             self._use(condition, request_id)
         elif isinstance(condition, Advance):
             self._advance(*condition)
+        elif isinstance(condition, Quota) and (spends or condition.binding):
+            self._meters.take(condition)
+
+    def refund(self, charge: Charge, item: str, units: int) -> bool:
+        """Give units of a charge back; tell whether they counted."""
+        return self._meters.give(charge, item, units, self._room.capacity)
 
     def store(self) -> None:
         """Write down how much is held and what time it is, where anything has changed."""
@@ -83,8 +126,11 @@ class Settlement:
                 self._run(_HOLD, (owner, nonces, tops))
             else:
                 self._run("DELETE FROM held WHERE owner = ?", (owner,))
-        if self._changed:
-            self._run("UPDATE store SET time = ?, nonces = ?, tops = ?", (self.now, self._nonces, self._tops))
+        meters = self._meters
+        meters.store()
+        if self._changed or meters.changed:
+            query = "UPDATE store SET time = ?, nonces = ?, tops = ?, meters = ?, refunds = ?"
+            self._run(query, (self.now, self._nonces, self._tops, meters.held, meters.refunds))
 
     # messages
 
@@ -146,6 +192,8 @@ class Settlement:
         if isinstance(condition, Once):
             user = self._user(condition.key)
             return condition.until > self.now and (user is None or user[0] <= self.now)
+        if isinstance(condition, Quota):
+            return not self._meters.has_room(condition)
         return isinstance(condition, Advance) and not self._tops_of(condition.key)
 
     def _owned(self, owner: str) -> list[int]:
