@@ -273,9 +273,9 @@ def main() -> None:
     measure(rows, arguments.rounds, arguments.requests)
     served = under_uvicorn(min(arguments.rounds, 4), arguments.seconds)
     text = report(rows, served, arguments) + "\n".join(keys.report(arguments.keys, 200_000, arguments.rounds))
-    text += "\n".join(quotas.report(arguments.keys, arguments.rounds))
-    text += "\n".join(stores.report(rounds=5, requests=400, rate=300, seconds=5))
-    text += "\n".join(frameworks.report(arguments.asked))
+    text += "\n" + "\n".join(quotas.report(arguments.keys, arguments.rounds))
+    text += "\n" + "\n".join(stores.report(rounds=5, requests=400, rate=300, seconds=5))
+    text += "\n" + "\n".join(frameworks.report(arguments.asked))
     arguments.output.write_text(text)
     print(text)
 
