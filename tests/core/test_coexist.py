@@ -8,6 +8,7 @@ from conftest import Run
 from support import NOW, READER, SECOND, TRADER, StillClock, make_checks, make_guard, make_request, sign
 
 from tradeguard.backends.memory import Memory, MemoryJournal
+from tradeguard.checks.quota import Quotas
 from tradeguard.core.address import Networks
 from tradeguard.core.decision import Denial, Grant, register
 from tradeguard.core.errors import BackendDown, ConfigError
@@ -15,6 +16,7 @@ from tradeguard.core.event import Event, Written
 from tradeguard.core.guard import Guard
 from tradeguard.core.policy import Operations
 from tradeguard.core.principal import Principal
+from tradeguard.core.rate import Rate
 from tradeguard.core.request import Request
 from tradeguard.signing.rows import TG1
 from tradeguard.signing.signer import Signer
@@ -297,3 +299,18 @@ def test_a_signed_request_can_be_sent_once_while_its_operation_coexists(run: Run
     again = sign(TRADER, target=b"/v1/old", nonce=b"a" * 22)
     assert code_of(run(guard.admit(request))) == "granted"
     assert code_of(run(guard.admit(again))) == "replay.seen"
+
+
+def test_whom_the_host_finds_has_a_count_of_his_own_and_takes_nothing_from_a_key_of_his_name(run: Run) -> None:
+    """The first one's count is not the next one's; and nobody uses up a key's quota by being called as it is."""
+    guard, _ = guard_with([*make_checks(), Quotas({"requests": "2/minute", "a": Rate("2/minute", by="account")})])
+
+    def asks(id: str, account: str) -> str:
+        return code_of(run(let_in(run, guard, old()).vouch(host("orders:read", id=id, account=account))))
+
+    assert [asks("u1", "one") for _ in range(3)] == ["granted", "granted", "quota.exceeded"]
+    assert [asks("u2", "two") for _ in range(3)] == ["granted", "granted", "quota.exceeded"]
+    assert [asks("reader", "three") for _ in range(3)] == ["granted", "granted", "quota.exceeded"]
+    assert isinstance(run(guard.admit(sign(READER, target=b"/v1/new"))), Grant)
+    assert [asks("u4", ""), asks("u4", ""), asks("u5", "")] == ["granted"] * 3  # without an account one by himself
+    assert asks("u4", "") == "quota.exceeded"

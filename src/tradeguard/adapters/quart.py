@@ -54,7 +54,8 @@ def _hold(asked: Request | Websocket) -> Response | None:
         g.grant, g.principal = passage.grant, passage.grant.principal
         if rule is None:
             return None  # no handler can run
-    rules = [one for one in current_app.url_map.iter_rules() if one.websocket == isinstance(asked, Websocket)]
+    is_socket = isinstance(asked, Websocket)
+    rules = (one for one in current_app.url_map.iter_rules() if one.websocket == is_socket)
     refusal = hold(passage, None if rule is None else read_angles(rule.rule), read_rules(rules, asked.method))
     return None if refusal is None else _respond(refusal)
 

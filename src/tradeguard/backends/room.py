@@ -25,11 +25,15 @@ class Room:
         if not 10 <= self.per_key <= self.capacity:
             raise ConfigError("capacity and per_key are numbers of nonces, at least 10, per_key not above capacity")
 
+    def limits(self, reserve: bool) -> tuple[int, int]:
+        """Return how many fit in all, and how many of one owner."""
+        if reserve:
+            return self.capacity, self.per_key
+        return self.capacity - self.capacity // 10, self.per_key - self.per_key // 10
+
     def has(self, held: int, owned: int, reserve: bool) -> bool:
         """Tell whether one more fits where so many are held in all, and so many by its owner."""
-        room, share = self.capacity, self.per_key
-        if not reserve:
-            room, share = room - room // 10, share - share // 10
+        room, share = self.limits(reserve)
         return held < room and owned < share
 
 

@@ -7,7 +7,7 @@ from tradeguard.core.conditions import LARGEST, NEVER, Charge, Condition, Limit,
 from tradeguard.core.decision import Denial, Member, register
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.lease import Lease, opening, slack
-from tradeguard.core.principal import Principal
+from tradeguard.core.rate import counted_as
 from tradeguard.core.request import Request
 
 FULL = register(
@@ -64,10 +64,8 @@ class Connections:
         """Return the quotas of a proved handshake."""
         if request.kind != "websocket" or request.principal is None:
             return ()
-        parts = _parts(request.principal, request)
-        return [
-            Quota(f"connections.{by}:{parts[by]}", windows, 1) for by, windows in self._windows.items() if parts[by]
-        ]
+        parts = counted_as(request.principal, request.peer.source)
+        return [Quota(f"connections.{by}:{parts[by]}", windows, 1) for by, windows in self._windows.items()]
 
     def denial(self, _condition: Condition, outcome: Outcome, /) -> Denial:
         """Return `connections.full`, with the time at which the next lease ends at the latest."""
@@ -96,14 +94,6 @@ class Connections:
     def returns(self, _request: Request, _status: int, /) -> Iterable[Charge]:
         """Return nothing here: the lease gives its units back itself, when the connection ends."""
         return ()
-
-
-def _parts(principal: Principal, request: Request) -> Mapping[str, str]:
-    return {
-        "key": principal.key_id or principal.id,
-        "account": principal.account,
-        "source": request.peer.source or "unknown",
-    }
 
 
 def _is_ours(quota: Quota) -> bool:

@@ -13,7 +13,7 @@ from tradeguard.core.errors import ConfigError
 from tradeguard.core.policy import Operation, Operations, Policy
 from tradeguard.core.ports import Table
 from tradeguard.core.principal import Principal
-from tradeguard.core.rate import Rate, parse_rate, span
+from tradeguard.core.rate import Rate, counted_as, parse_rate, span
 from tradeguard.core.request import Request
 
 EXCEEDED = register(
@@ -190,9 +190,10 @@ class Quotas:
         principal, operation = request.principal, request.operation
         if principal is None:
             return ()
-        source = (request.peer.source or "unknown") if self._by_source else ""
+        source = request.peer.source if self._by_source else ""
         speaks = request.kind == "message"
-        caller = (principal.key_id, principal.version, principal.tier, source, operation and operation.id, speaks)
+        who = (principal.key_id, principal.id, principal.account, principal.tier, principal.version, source)
+        caller = (*who, operation and operation.id, speaks)
         asked = self._kept.get(caller)
         if asked is None:
             if len(self._kept) >= _KEPT:
@@ -200,16 +201,12 @@ class Quotas:
             asked = self._kept[caller] = tuple(self._ask(principal, operation, source, speaks=speaks))
         return asked
 
-    def _ask(self, principal: Principal, operation: Operation | None, source: str, *, speaks: bool) -> Iterable[_Asked]:
+    def _ask(
+        self, principal: Principal, operation: Operation | None, source: str | None, *, speaks: bool
+    ) -> Iterable[_Asked]:
         own = self._tiers.get(principal.tier, {}) | self._overrides.get(principal.key_id, {})
-        parts = {
-            "key": principal.key_id or principal.id,
-            "account": principal.account,
-            "source": source,
-            "tier": principal.tier,
-            "operation": "" if operation is None else operation.id,
-            "venue": "",
-        }
+        shared = {"tier": principal.tier, "operation": "" if operation is None else operation.id, "venue": ""}
+        parts = counted_as(principal, source) | shared
         looks = operation is not None and operation.answer == "whoami"  # all that is the caller's own, at no cost
         for name, rate in self.rates.items():
             counts = rate.messages == speaks and (operation.lane in rate.lanes if operation else rate.attempts)

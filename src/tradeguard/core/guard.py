@@ -259,10 +259,8 @@ class Guard:
         """
         self._record.flights.discard(request.id)
         self._record.outcome(request, self.runtime.now(), status, detail, denial)
-        if request.charges:
+        if request.charges or request.lease is not None:
             self._give_back(request, status)
-        if request.lease is not None:
-            self.runtime.later(request.lease.end(self.state, self.runtime.now()))
         self._record.notice(self._plan, request.received, self._runtime)
 
     async def refund(self, receipt: str, item: str, units: int = 1, quota: str = "orders") -> bool:
@@ -292,8 +290,10 @@ class Guard:
         return drive(self.refund(receipt, item, units, quota))
 
     def _give_back(self, request: Request, status: int) -> None:
-        """Give back what a request took that only counts where it succeeds; nobody waits for it."""
+        """Give back what a request took that only counts where it succeeds, and its place; nobody waits for it."""
         try:
+            if request.lease is not None:
+                self.runtime.later(request.lease.end(self.state, self.runtime.now()))
             for check in self._plan.phases.settling:
                 for charge in check.returns(request, status):
                     self.runtime.later(self.state.refund(charge, "returned", charge.quota.cost, self.runtime.now()))

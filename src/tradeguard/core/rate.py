@@ -10,6 +10,7 @@ from limits import parse_many
 from tradeguard.core.conditions import LARGEST, MICROSECOND, Limit
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.policy import LANES, Lane
+from tradeguard.core.principal import Principal
 
 By = Literal["key", "account", "source", "tier", "operation", "venue"]
 _SECOND: Final = 1_000_000_000
@@ -95,6 +96,16 @@ class Rate:
     def is_shared(self) -> bool:
         """Whether many keys fill one count."""
         return self.by in ("tier", "operation", "venue")
+
+
+def counted_as(principal: Principal, source: str | None) -> dict[str, str]:
+    """Return the names under which a caller is counted: as a key, as an account and as a source.
+
+    Whom the host's own authentication found is told from every key, whatever he is called. Who has no account is one by
+    himself; who has no known source shares one with all others of that kind. So nobody is left uncounted.
+    """
+    key = principal.key_id or f"{principal.kind}:{principal.id}"
+    return {"key": key, "account": principal.account or key, "source": source or "unknown"}
 
 
 def parse_rate(text: str, burst: int = 0) -> tuple[Limit, ...]:

@@ -5,7 +5,7 @@ misses none, whatever order they are committed in. A database writer can change 
 whoever made it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tradeguard.backends.postgres.names import check_schema, clamp, pack, unpack
@@ -39,9 +39,11 @@ _REASONS: Final = {
 class _Keys:
     """What both colours share: all but how they wait."""
 
-    def __init__(self, server: Server, schema: str, patience: float) -> None:
-        self._server, self._schema = server, check_schema(schema)
-        self._patience = integer(max(1, int(patience * 800)))
+    _serve: Callable[[str, int, float], Server]
+
+    def __init__(self, conninfo: str, *, schema: str = "tradeguard", size: int = 4, deadline: float = 1.0) -> None:
+        self._server, self._schema = self._serve(conninfo, size, deadline), check_schema(schema)
+        self._patience = integer(max(1, int(deadline * 800)))
 
     async def get(self, id: str, /) -> KeyRow | None:
         """Return the row of a key id, or None."""
@@ -131,9 +133,7 @@ class PostgresKeys(_Keys):
     """
 
     colour: Colour = "async"
-
-    def __init__(self, conninfo: str, *, schema: str = "tradeguard", size: int = 4, deadline: float = 1.0) -> None:
-        super().__init__(Loops(conninfo, size, deadline), schema, deadline)
+    _serve = Loops
 
 
 class BlockingPostgresKeys(_Keys):
@@ -150,9 +150,7 @@ class BlockingPostgresKeys(_Keys):
     """
 
     colour: Colour = "blocking"
-
-    def __init__(self, conninfo: str, *, schema: str = "tradeguard", size: int = 4, deadline: float = 1.0) -> None:
-        super().__init__(Threads(conninfo, size, deadline), schema, deadline)
+    _serve = Threads
 
 
 def _read(row: Row) -> KeyRow:

@@ -19,7 +19,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from socket import SOCK_STREAM
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar, cast
 
 from tradeguard.backends.postgres.wire import (
     READ,
@@ -273,7 +273,7 @@ def _run_now(steps: Steps[T], end: float, late: type[Exception]) -> T:
                 (0 if event == select.POLLOUT else READ) | (WRITE if event & select.POLLOUT else 0)
             )
     except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
+        return cast("T", done.value)
 
 
 async def _run(steps: Steps[T], end: float, late: type[Exception]) -> T:
@@ -287,7 +287,7 @@ async def _run(steps: Steps[T], end: float, late: type[Exception]) -> T:
                 raise late("no answer in time")
             socket, wanted = steps.send(ready)
     except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
+        return cast("T", done.value)
 
 
 async def _ready(socket: int, wanted: int, end: float) -> int:

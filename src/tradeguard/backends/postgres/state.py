@@ -6,7 +6,7 @@ server's. What was answered survives a crash of the server. docs/howto/postgres.
 A key's commits wait for each other, each until the one before is on the disk; those of different keys do not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tradeguard.backends.postgres.names import LATEST, check_schema, clamp, pack, shorten, unpack
 from tradeguard.backends.postgres.packing import pack_conditions, read_outcome
@@ -50,9 +50,21 @@ class _State:
     since = 0
     """It remembers for good."""
 
-    def __init__(self, server: Server, schema: str, capacity: int, per_key: int, patience: float) -> None:
-        self._room, self._server, self._schema = Room(capacity, per_key), server, check_schema(schema)
-        self._limits, self._patience = integers([capacity, per_key]), integer(max(1, int(patience * 800)))
+    _serve: Callable[[str, int, float], Server]
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        schema: str = "tradeguard",
+        capacity: int = 1_000_000,
+        per_key: int = 100_000,
+        size: int = 16,
+        deadline: float = 0.05,
+    ) -> None:
+        self._server = self._serve(conninfo, size, deadline)
+        self._room, self._schema = Room(capacity, per_key), check_schema(schema)
+        self._limits, self._patience = integers([capacity, per_key]), integer(max(1, int(deadline * 800)))
         self._queries: dict[tuple[str, int], bytes] = {}
         self._written = ("", 0)
 
@@ -181,18 +193,7 @@ class Postgres(_State):
     """
 
     colour: Colour = "async"
-
-    def __init__(
-        self,
-        conninfo: str,
-        *,
-        schema: str = "tradeguard",
-        capacity: int = 1_000_000,
-        per_key: int = 100_000,
-        size: int = 16,
-        deadline: float = 0.05,
-    ) -> None:
-        super().__init__(Loops(conninfo, size, deadline), schema, capacity, per_key, deadline)
+    _serve = Loops
 
 
 class BlockingPostgres(_State):
@@ -210,18 +211,7 @@ class BlockingPostgres(_State):
     """
 
     colour: Colour = "blocking"
-
-    def __init__(
-        self,
-        conninfo: str,
-        *,
-        schema: str = "tradeguard",
-        capacity: int = 1_000_000,
-        per_key: int = 100_000,
-        size: int = 16,
-        deadline: float = 0.05,
-    ) -> None:
-        super().__init__(Threads(conninfo, size, deadline), schema, capacity, per_key, deadline)
+    _serve = Threads
 
 
 def _after(prefix: bytes) -> bytes | None:

@@ -94,9 +94,7 @@ class _Settled:
         check_conditions(conditions, self, self.supports)
         keys, asked = self._ticks.conditions(conditions, self._names)
         epoch, version = (b"", b"") if seen is None else (encode(seen[0]), b"%d" % min(seen[1], LARGEST))
-        room, share = self._room.capacity, self._room.per_key
-        if not reserve:
-            room, share = room - room // 10, share - share // 10
+        room, share = self._room.limits(reserve)
         limits = _FLAG[denied], b"%d" % room, b"%d" % share
         asked[:0] = self._salt, encode(request_id), epoch, version, *limits
         reply = await self._run("commit", self._names.settled + keys, asked, at)
