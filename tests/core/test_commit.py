@@ -1,5 +1,6 @@
 """The commit while the shared state is lost: what still passes, what is refused, and what can be used twice."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -229,6 +230,42 @@ def test_a_node_goes_on_with_another_store_behind_a_barrier(run: Run) -> None:
     assert node.send(sign(TRADER, *ORDER, nonce=b"n" * 16, at=NOW, arrived=node.clock.at)) == "commit.barrier"
     [event] = [event for event in node.journal.events if event.kind == "store"]
     assert "another one" in event.detail
+
+
+class Waiting(Shared):
+    """A shared store that answers when several have asked."""
+
+    def __init__(self, several: int) -> None:
+        super().__init__()
+        self.all_asked = asyncio.Barrier(several)
+
+    async def commit(self, conditions: Iterable[Condition], *about: Any, **other: Any) -> Outcome:
+        outcome = await super().commit(conditions, *about, **other)
+        await self.all_asked.wait()
+        return outcome
+
+
+def test_of_many_in_flight_when_the_store_is_replaced_none_takes_the_new_one_for_an_older_copy() -> None:
+    async def main() -> None:
+        node = Node(asyncio.run, Waiting(1))
+        assert isinstance(await node.guard.admit(sign(TRADER, *ORDER)), Grant)
+        vars(node.shared).update({**vars(Memory(since=1)), "all_asked": asyncio.Barrier(3)})
+        decisions = await asyncio.gather(*(node.guard.admit(sign(TRADER, *ORDER)) for _ in range(3)))
+        assert [decision.code for decision in decisions if isinstance(decision, Denial)] == ["commit.behind"] * 3
+        [event] = [event for event in node.journal.events if event.kind == "store"]
+        assert "another one" in event.detail
+
+    asyncio.run(main())
+
+
+def test_a_copy_that_was_put_back_is_told_once(run: Run) -> None:
+    node = Node(run, Shared())
+    copy = dict(vars(node.shared))
+    run(node.shared.set("halt", 0))
+    assert node.ask(*ORDER) == ""
+    vars(node.shared).update(copy)
+    assert [node.ask(*ORDER) for _ in range(5)] == ["commit.behind"] * 5
+    assert len([event for event in node.journal.events if event.kind == "store"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -110,12 +110,13 @@ class Committer:
         journal: where losses are recorded.
     """
 
-    __slots__ = ("_floor", "_journal", "_seen", "_standby", "_state")
+    __slots__ = ("_floor", "_journal", "_put_back", "_seen", "_standby", "_state")
 
     def __init__(self, state: State, standby: Standby | None, journal: Journal) -> None:
         self._state, self._standby, self._journal = state, standby, journal
         self._seen: Seen | None = None
         self._floor = 0  # when this node went on with another store
+        self._put_back = False  # whether it is told that the store is an older copy
 
     @property
     def ports(self) -> tuple[State, ...]:
@@ -137,12 +138,12 @@ class Committer:
         request.phase, standby = "commit", self._standby
         if standby is not None and not standby.breaker.asks(request.received):
             return await self._settle_here(standby, request, asked, denial, phases)
-        denial, since = denial or self._barrier(request, asked), self._state.since
-        outcome = await self._ask(request, asked, denial)
+        denial, since, seen = denial or self._barrier(request, asked), self._state.since, self._seen
+        outcome = await self._ask(request, asked, seen, denial)
         if outcome.behind:
-            self._turn(outcome, request.received)
+            self._turn(seen, outcome, request.received)
             return Denial(BEHIND, retry_after=1)
-        self._seen = (outcome.epoch, outcome.version)
+        self._seen, self._put_back = (outcome.epoch, outcome.version), False
         back = standby is not None and standby.breaker.answered(request.received)
         if back:
             self._tell("the shared state answers again", request.received)
@@ -153,12 +154,11 @@ class Committer:
             check.settled(request, outcome)
         return _explain(asked, outcome, denial)
 
-    async def _ask(self, request: Request, asked: _Asked, denial: Denial | None) -> Outcome:
-        conditions = [condition for _, condition in asked]
-        about = (request.received, request.id, self._seen)
+    async def _ask(self, request: Request, asked: _Asked, seen: Seen | None, denial: Denial | None) -> Outcome:
+        conditions, reserve = [condition for _, condition in asked], _reserves(request)
         try:
             outcome = await self._state.commit(
-                conditions, *about, denied=denial is not None, reserve=_reserves(request)
+                conditions, request.received, request.id, seen, denied=denial is not None, reserve=reserve
             )
         except BackendDown:
             if self._standby is not None and self._standby.breaker.failed(request.received):
@@ -203,13 +203,16 @@ class Committer:
             return None
         return Denial(BARRIER, retry_after=max(1, -((request.received - floor) // _SECOND)))
 
-    def _turn(self, outcome: Outcome, at: int) -> None:
-        """Go on with a store of another epoch, behind a barrier."""
-        assert self._seen is not None  # else nothing is behind
-        if outcome.epoch == self._seen[0]:
-            self._tell("the shared state knows less than this node has seen: nothing passes", at)
-        else:
-            self._floor, self._seen = max(self._floor, at), (outcome.epoch, outcome.version)
+    def _turn(self, seen: Seen | None, outcome: Outcome, at: int) -> None:
+        """Go on with a store of another epoch, behind a barrier. Each change is told once, however many find out."""
+        if seen is not None and outcome.epoch == seen[0]:
+            if not self._put_back:
+                self._put_back = True
+                self._tell("the shared state knows less than this node has seen: nothing passes", at)
+            return
+        self._floor = max(self._floor, at)
+        if self._seen is None or self._seen[0] != outcome.epoch:
+            self._seen = (outcome.epoch, outcome.version)
             self._tell("the shared state is another one: what was counted is gone, and what was used is refused", at)
 
     def _tell(self, text: str, at: int) -> None:
