@@ -59,7 +59,7 @@ class Journal:
             raise ConfigError(f"journal {self.path}: {error.strerror}; name a file in a folder that exists") from None
         self._lock = threading.Lock()
         self._torn, self._lost = _is_torn(self._file), 0
-        self._stranger_bytes, self._left, self._latest = stranger_bytes, stranger_bytes, 0
+        self._stranger_bytes, self._left, self._latest, self._ends = stranger_bytes, stranger_bytes, 0, _MINUTE
         self._counts: Counter[str] = Counter()
         self._syncer = _Syncer(self._file) if sync else None
         renew = weakref.WeakMethod(self._renew)
@@ -71,7 +71,8 @@ class Journal:
         if not event.proven and len(line) > _STRANGER_LINE:
             line = encode(event._replace(path=event.path[:32], detail=event.detail[:32]))
         with self._lock:
-            self._turn(event.at)
+            if event.at > self._latest:
+                self._turn(event.at)
             if not event.proven:
                 self._left -= len(line)
                 if self._left < 0:
@@ -104,10 +105,10 @@ class Journal:
             self._syncer = _Syncer(self._file)
 
     def _turn(self, at: int) -> None:
-        """Begin a new minute: the counts of the last one are written, and strangers have their bytes again."""
-        if at // _MINUTE > self._latest // _MINUTE:
+        """Take note of the time; a new minute writes the counts of the last one, and gives strangers their bytes."""
+        if at >= self._ends:
             self._write_counts(at)
-            self._left = self._stranger_bytes
+            self._left, self._ends = self._stranger_bytes, (at // _MINUTE + 1) * _MINUTE
         self._latest = max(self._latest, at)
 
     def _write_counts(self, at: int) -> None:
@@ -118,12 +119,11 @@ class Journal:
                 self._counts.clear()
 
     def _write(self, line: bytes, at: int) -> Ticket:
-        data = b"\n" * self._torn
-        if self._lost:
-            data += encode(Event("gap", at, detail=f"{self._lost} lines missing"))
+        if self._torn or self._lost:
+            gap = encode(Event("gap", at, detail=f"{self._lost} lines missing")) if self._lost else b""
+            line = b"\n" * self._torn + gap + line
         try:
-            written = os.write(self._file, data + line)
-            if written < len(data) + len(line):
+            if os.write(self._file, line) < len(line):
                 self._torn = True
                 raise OSError(28, "the disk took only a part of the line")
         except OSError as error:
@@ -133,7 +133,8 @@ class Journal:
             return Written(BackendDown(f"journal {self.path}: {error.strerror}"))
         if self._lost:
             _log.warning("journal %s can be written again; %d lines are missing", self.path, self._lost)
-        self._torn, self._lost = False, 0
+        if self._torn or self._lost:
+            self._torn, self._lost = False, 0
         return self._syncer.ticket() if self._syncer is not None else WRITTEN
 
 

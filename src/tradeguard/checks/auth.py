@@ -73,6 +73,8 @@ class Alarms:
         """Return the events that were not taken yet, by a time (ns UTC)."""
         if at // _MINUTE > self._minute and self._lines:
             self._turn(at)
+        if not self._events:
+            return []
         events: list[Event] = []
         with suppress(IndexError):  # other threads take, too
             while self._events:

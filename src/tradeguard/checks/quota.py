@@ -46,8 +46,8 @@ CANCELS: Final = Rate("200/second;5000000/day", lanes=("cancel",))
 class _Asked(NamedTuple):
     """A quota that one caller is held to for one operation, and what its answers say about it, ready to be filled in.
 
-    `policy` is its part of RateLimit-Policy, `titles` are the beginnings of those of RateLimit, `headers` the names of
-    its own fields; one for each window.
+    `policy` is its part of RateLimit-Policy, empty where the count is not his own, `titles` are the beginnings of
+    those of RateLimit, `headers` the names of its own fields; one for each window.
     """
 
     name: str
@@ -56,6 +56,17 @@ class _Asked(NamedTuple):
     policy: str
     titles: tuple[str, ...]
     headers: tuple[bytes, ...]
+
+
+class _Held(NamedTuple):
+    """All quotas that one caller is held to for one operation; `policy` is RateLimit-Policy where all are counted."""
+
+    asked: tuple[_Asked, ...]
+    conditions: tuple[Quota, ...]
+    policy: bytes
+
+
+_FREE: Final = _Held((), (), b"")
 
 
 class Quotas:
@@ -94,7 +105,7 @@ class Quotas:
         self._returning = {name for name, rate in self.rates.items() if rate.charge == "success"}
         self._local = {name: rate for name, rate in self.rates.items() if rate.is_local}
         self._table = table if table is not None else MemoryTable()
-        self._kept: dict[object, tuple[_Asked, ...]] = {}
+        self._kept: dict[object, _Held] = {}
         self._by_source = any(rate.by == "source" for rate in self.rates.values())
 
     def check_plan(self, policy: Policy, operations: Operations) -> None:
@@ -130,7 +141,7 @@ class Quotas:
 
     def conditions(self, request: Request, /) -> Iterable[Condition]:
         """Return the quotas that the caller is held to; those of attempts also where there is no such operation."""
-        return [asked.condition for asked in self._asked(request)]
+        return self._held(request).conditions
 
     def denial(self, _condition: Condition, outcome: Outcome, /) -> Denial:
         """Return `quota.exceeded` with all windows that had no room, or `quota.full`."""
@@ -155,29 +166,31 @@ class Quotas:
 
     def settled(self, request: Request, outcome: Outcome, /) -> None:
         """Tell the caller how much he has left, keep what can be given back, and report what only watches."""
+        held = self._held(request)
         remaining: list[str] = []
-        policies: list[str] = []
-        spent = not outcome.failed
-        for asked in self._asked(request):
-            name, rate, condition, policy, titles, headers = asked
-            uses = outcome.usage.get(condition.key)
+        policy: bytes | None = held.policy
+        usage, now, spent = outcome.usage, outcome.time, not outcome.failed
+        for asked in held.asked:
+            condition = asked.condition
+            uses = usage.get(condition.key)
             if uses is None:
                 if condition.enforced and condition not in outcome.failed:
                     raise ValueError(f"the store says nothing about quota {condition.key}")
+                policy = None
                 continue
-            if rate.shadow:
-                _watch(request, name, condition, uses)
+            if asked.rate.shadow:
+                _watch(request, asked.name, condition, uses)
                 continue
-            if rate.is_own:
-                policies.append(policy)
-                now = outcome.time
-                for title, limit, (used, fewer) in zip(titles, condition.windows, uses, strict=True):
+            if asked.policy:
+                for title, limit, (used, fewer) in zip(asked.titles, condition.windows, uses, strict=True):
                     remaining.append(f"{title}{max(0, limit.most - used)};t={_seconds(fewer - now)}")
-                request.fields += [(header, b"%d" % use.used) for header, use in zip(headers, uses, strict=False)]
+                for header, use in zip(asked.headers, uses, strict=False):
+                    request.fields.append((header, b"%d" % use.used))
             if spent and condition.cost:
-                request.charges.append(Charge(condition, outcome.time, request.id))
+                request.charges.append(Charge(condition, now, request.id))
         if remaining:
-            request.fields.append((b"ratelimit-policy", ", ".join(policies).encode()))
+            told = [one for one in held.asked if one.condition.key in usage] if policy is None else held.asked
+            request.fields.append((b"ratelimit-policy", _policies(told) if policy is None else policy))
             request.fields.append((b"ratelimit", ", ".join(remaining).encode()))
 
     def returns(self, request: Request, status: int, /) -> Sequence[Charge]:
@@ -186,20 +199,22 @@ class Quotas:
             return ()
         return [charge for charge in request.charges if charge.quota.key.partition(":")[0] in self._returning]
 
-    def _asked(self, request: Request) -> tuple[_Asked, ...]:
+    def _held(self, request: Request) -> _Held:
         principal, operation = request.principal, request.operation
         if principal is None:
-            return ()
+            return _FREE
         source = request.peer.source if self._by_source else ""
         speaks = request.kind == "message"
         who = (principal.key_id, principal.id, principal.account, principal.tier, principal.version, source)
-        caller = (*who, operation and operation.id, speaks)
-        asked = self._kept.get(caller)
-        if asked is None:
+        caller = (who, operation and operation.id, speaks)
+        held = self._kept.get(caller)
+        if held is None:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
-            asked = self._kept[caller] = tuple(self._ask(principal, operation, source, speaks=speaks))
-        return asked
+            asked = tuple(self._ask(principal, operation, source, speaks=speaks))
+            conditions = tuple([one.condition for one in asked])
+            held = self._kept[caller] = _Held(asked, conditions, _policies(asked))
+        return held
 
     def _ask(
         self, principal: Principal, operation: Operation | None, source: str | None, *, speaks: bool
@@ -220,8 +235,8 @@ class Quotas:
                 condition = Quota(key, windows, cost, binding=rate.attempts, enforced=not rate.shadow)
                 titles = tuple(f'"{_title(name, limit)}";r=' for limit in windows)
                 headers = [f"{rate.header}-{span(limit.period)}".lower().encode() for limit in windows if rate.header]
-                policy = ", ".join(_policy(name, limit) for limit in windows)
-                yield _Asked(name, rate, condition, policy, titles, tuple(headers))
+                own_policy = ", ".join(_policy(name, limit) for limit in windows) if rate.is_own else ""
+                yield _Asked(name, rate, condition, own_policy, titles, tuple(headers))
 
     def _count(self, name: str, rate: Rate, operation: Operation, request: Request) -> Denial | None:
         [limit] = rate.windows
@@ -317,9 +332,13 @@ def _policy(name: str, limit: Limit) -> str:
     return f'"{_title(name, limit)}";q={limit.most};w={limit.period // _SECOND}'
 
 
+def _policies(asked: Iterable[_Asked]) -> bytes:
+    return ", ".join([one.policy for one in asked if one.policy and not one.rate.shadow]).encode()
+
+
 def _seconds(wait: int) -> int:
     """Return whole seconds, rounded up; a part of a microsecond has passed before the answer is read."""
-    return max(0, -(-(wait // MICROSECOND) // 1_000_000))
+    return -(-(wait // MICROSECOND) // 1_000_000) if wait > 0 else 0
 
 
 def _watch(request: Request, name: str, condition: Quota, uses: Sequence[Use]) -> None:

@@ -78,16 +78,17 @@ class Reader:
 
     async def _collect(self) -> bytes:
         chunks: list[bytes] = []
-        more = True
+        runtime, more = self._runtime, True
         while more:
-            left = max(0, self._deadline(self._taken) - self._runtime.now()) / _SECOND
-            data, more = await self._runtime.within(left, self._chunk())
-            if self._runtime.now() > self._deadline(self._taken + len(data)):
+            left = max(0, self._deadline(self._taken) - runtime.now()) / _SECOND
+            data, more = await runtime.within(left, self._chunk())
+            size = len(data)
+            if runtime.now() > self._deadline(self._taken + size):
                 raise Refused(Denial(SLOW))
-            if self._taken + len(data) > self._policy.body_bytes:
+            if self._taken + size > self._policy.body_bytes:
                 raise Refused(Denial(LARGE))
-            if not self._budget.take(len(data)):
+            if not self._budget.take(size):
                 raise Refused(Denial(BUDGET, retry_after=1))
-            self._taken += len(data)
+            self._taken += size
             chunks.append(data)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -106,7 +106,8 @@ class Memory:
                 self._purge(now)
             meters: _Meters = {}
             conditions = tuple(conditions)
-            failed = [condition for condition in conditions if not self._holds(condition, now, reserve, meters)]
+            limits = self._room.limits(reserve)
+            failed = [condition for condition in conditions if not self._holds(condition, now, limits, meters)]
             first, full, ready = self._explain(failed, now, meters) if failed else (None, False, 0)
             spends = not (failed or denied)
             for condition in conditions:
@@ -172,7 +173,7 @@ class Memory:
         self._version += 1
         return self._version
 
-    def _holds(self, condition: Condition, now: int, reserve: bool, meters: _Meters) -> bool:
+    def _holds(self, condition: Condition, now: int, limits: tuple[int, int], meters: _Meters) -> bool:
         """Tell whether a condition holds; note the meters of quotas, brought up to date. Nothing takes effect yet."""
         if isinstance(condition, Quota):
             check_quota(condition, meters)
@@ -180,20 +181,28 @@ class Memory:
             fits = meter is not None and meter.fits(now, condition.cost)
             return fits or not (condition.cost and condition.enforced)
         if isinstance(condition, Once):
-            return condition.until > now and self._is_free(condition.key, now, reserve)
+            if condition.until <= now:
+                return False
+            known = self._once.get(condition.key)
+            return known[0] <= now if known is not None else _fits(self._once, self._held, condition.key, limits)
         if isinstance(condition, Below):
-            return all(self._number(key, now) < condition.value for key in condition.keys)
+            return self._is_below(condition, now)
         check_advance(condition)
-        return self._is_above(*condition, reserve=reserve)
+        return self._is_above(*condition, limits=limits)
 
-    def _is_free(self, key: _Key, now: int, reserve: bool) -> bool:
-        known = self._once.get(key)
-        return known[0] <= now if known is not None else self._has_room(self._once, self._held, key, reserve)
+    def _is_below(self, below: Below, now: int) -> bool:
+        numbers, value = self._numbers, below.value
+        for key in below.keys:
+            stored = numbers.get(key)
+            living = stored is not None and (stored.until is None or stored.until > now)
+            if (stored.value if stored is not None and living else 0) >= value:
+                return False
+        return True
 
-    def _is_above(self, key: _Key, value: int, width: int, *, reserve: bool) -> bool:
+    def _is_above(self, key: _Key, value: int, width: int, *, limits: tuple[int, int]) -> bool:
         top = self._tops.get(key)
         if top is None:
-            return self._has_room(self._tops, self._advancing, key, reserve)
+            return _fits(self._tops, self._advancing, key, limits)
         return value not in top and (len(top) < width or value > top[-width])
 
     def _take(self, condition: Condition, request_id: str, now: int, meters: _Meters, spends: bool) -> None:
@@ -216,9 +225,6 @@ class Memory:
             self._held[key[0]] = self._held.get(key[0], 0) + 1
         self._once[key] = (until, request_id)
         heapq.heappush(self._expiry, (until, key))
-
-    def _has_room(self, entries: Sized, owned: Mapping[str, int], key: _Key, reserve: bool) -> bool:
-        return self._room.has(len(entries), owned.get(key[0], 0), reserve)
 
     def _explain(self, failed: list[Condition], now: int, meters: _Meters) -> tuple[str | None, bool, int]:
         """Say why conditions failed: what was neither seen nor late nor below nor used up found no room."""
@@ -253,7 +259,7 @@ class Memory:
         while self._given_until and self._given_until[0][0] <= now:
             del self._given[heapq.heappop(self._given_until)[1]]
 
-    def _number(self, key: str, now: int, absent: int = 0) -> int:
+    def _number(self, key: str, now: int, absent: int) -> int:
         stored = self._numbers.get(key)
         if stored is None or (stored.until is not None and stored.until <= now):
             return absent
@@ -262,3 +268,9 @@ class Memory:
     def _let_go(self) -> None:
         if self._file is not None:
             self._file.release()
+
+
+def _fits(entries: Sized, owned: Mapping[str, int], key: _Key, limits: tuple[int, int]) -> bool:
+    """Tell whether there is room for one more, in all and for its owner."""
+    room, share = limits
+    return len(entries) < room and owned.get(key[0], 0) < share

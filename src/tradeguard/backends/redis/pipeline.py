@@ -1,4 +1,4 @@
-"""Pipeline: one connection per event loop. What its tasks ask for in the same turn goes out in one write.
+"""Pipeline: one connection per event loop. Who asks alone is sent at once; what many ask for in a turn, in one write.
 
 Each call has a deadline. Where it passes, the connection is closed: what was not sent is not sent any more, and what
 was sent is unknown. So a server that hangs never finds old calls waiting when it wakes up, but those on their way.
@@ -9,6 +9,7 @@ import contextlib
 import os
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from tradeguard.backends.redis.client import (
@@ -27,10 +28,10 @@ from tradeguard.core.errors import BackendDown
 class _Asked:
     """A call on its way."""
 
-    __slots__ = ("again", "answer", "call")
+    __slots__ = ("again", "answer", "call", "due")
 
-    def __init__(self, call: Call, answer: asyncio.Future[Any], *, again: bool = False) -> None:
-        self.call, self.answer, self.again = call, answer, again
+    def __init__(self, call: Call, answer: asyncio.Future[Any], due: float, *, again: bool = False) -> None:
+        self.call, self.answer, self.due, self.again = call, answer, due, again
 
     def packed(self, run: bytes) -> bytes:
         return self.call.unabridged(run) if self.again else self.call.packed(run)
@@ -49,7 +50,12 @@ class _Link:
         self.is_open = True
         self._reader = asyncio.create_task(self._read())
 
-    async def send(self, batch: list[_Asked]) -> None:
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is open and waits for nothing."""
+        return self.is_open and not self._sent
+
+    async def send(self, batch: Sequence[_Asked]) -> None:
         """Send calls in one write."""
         self._sent.extend(batch)
         packed = b"".join([asked.packed(self._run) for asked in batch])
@@ -93,15 +99,17 @@ class _Lane:
     def __init__(self, address: Address) -> None:
         self.pid, self._address = os.getpid(), address
         self._waiting: list[_Asked] = []
+        self._asked: deque[_Asked] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._writer: asyncio.Task[None] | None = None
         self._link: _Link | None = None
 
     async def call(self, call: Call, loop: asyncio.AbstractEventLoop) -> Any:
         try:
             try:
-                return await self._ask(_Asked(call, loop.create_future()), loop)
+                return await self._ask(call, loop, again=False)
             except NoScriptError:  # it says that nothing was run
-                return await self._ask(_Asked(call, loop.create_future(), again=True), loop)
+                return await self._ask(call, loop, again=True)
         except FAILURES as error:
             raise explain(self._address, error, unknown=True) from error
 
@@ -112,15 +120,39 @@ class _Lane:
         if self._link is not None:
             self._link.close()
 
-    async def _ask(self, asked: _Asked, loop: asyncio.AbstractEventLoop) -> Any:
-        self._waiting.append(asked)
-        if self._writer is None:
-            self._writer = loop.create_task(self._write())
-        timer = loop.call_later(self._address.deadline, self._expire, asked)
+    async def _ask(self, call: Call, loop: asyncio.AbstractEventLoop, *, again: bool) -> Any:
+        asked = _Asked(call, loop.create_future(), loop.time() + self._address.deadline, again=again)
+        self._asked.append(asked)
+        if self._timer is None:
+            self._timer = loop.call_at(asked.due, self._look, loop)
         try:
+            if self._writer is None and self._link is not None and self._link.is_idle:
+                await self._send_now(self._link, asked)
+            else:
+                self._waiting.append(asked)
+                if self._writer is None:
+                    self._writer = loop.create_task(self._write())
             return await asked.answer
         finally:
-            timer.cancel()
+            asked.answer.cancel()  # where nobody waits for it any more
+            while self._asked and self._asked[0].answer.done():
+                self._asked.popleft()
+
+    async def _send_now(self, link: _Link, asked: _Asked) -> None:
+        """Send a call that has the link to itself. Where that fails, nobody knows what was sent."""
+        try:
+            await link.send((asked,))
+        except Exception:
+            link.close()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up what is overdue; the oldest call comes first. One timer serves all of them."""
+        now, self._timer = loop.time(), None
+        for asked in list(self._asked):
+            if asked.due > now:
+                self._timer = loop.call_at(asked.due, self._look, loop)
+                break
+            self._expire(asked)
 
     def _expire(self, asked: _Asked) -> None:
         """Give up a call whose deadline has passed; the connection goes with it if it was sent."""

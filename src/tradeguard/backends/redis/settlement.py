@@ -2,12 +2,12 @@
 
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from tradeguard.core.conditions import (
     MICROSECOND,
     NEVER,
-    Advance,
     Below,
     Condition,
     Limit,
@@ -27,6 +27,10 @@ _LARGEST: Final = 2**64
 _BASE: Final = 2**32  # a total is a pair: high * 2**32 + low
 _HOLDS: Final = ord("1")
 _KIND: Final = (b"r", b"p")
+_WINDOW: Final = struct.Struct(">4d")  # amount, period, grain, burst
+_TOLD: Final = struct.Struct(">2d")  # full, ready
+_USE: Final = struct.Struct(">3d")  # high, low, fewer: whole numbers, as everything in the script
+_KEPT: Final = 4_096  # encodings at hand: of what is asked for again and again, whoever asks
 
 
 class Names:
@@ -51,8 +55,12 @@ class Names:
 
     def window(self, quota: Quota, limit: Limit) -> bytes:
         """Return the key of a window."""
-        kind, live = _KIND[bool(limit.burst)], b"live" if quota.enforced else b"shadow"
-        return self._prefix + b"%b:%b:%d:%b" % (kind, live, limit.period, encode(quota.key))
+        return self._prefix + _kind(limit, quota.enforced) + encode(quota.key)
+
+    def windows(self, quota: Quota) -> list[bytes]:
+        """Return the keys of all windows of a quota."""
+        prefix, key = self._prefix, encode(quota.key)
+        return [prefix + kind + key for kind in _kinds(quota.windows, quota.enforced)]
 
     def given(self, request_id: str, quota: str) -> bytes:
         """Return the key of what was given back of a charge."""
@@ -85,15 +93,14 @@ class Ticks:
         for condition in conditions:
             if isinstance(condition, Once):
                 arguments += b"o", *_member(condition.key), b"%d" % self.up(condition.until)
-            elif isinstance(condition, Advance):
+            elif isinstance(condition, Quota):
+                keys += names.windows(condition)
+                arguments += _quota(condition[1:], self)
+            elif isinstance(condition, Below):
+                arguments += _below(condition)
+            else:
                 value = condition.value.to_bytes(WIDTH)
                 arguments += b"a", *_member(condition.key), value, b"%d" % condition.width
-            elif isinstance(condition, Below):
-                wanted = [encode(key) for key in condition.keys]
-                arguments += b"b", pack(condition.value), b"%d" % len(wanted), *wanted
-            else:
-                keys += [names.window(condition, limit) for limit in condition.windows]
-                arguments += self._quota(condition)
         return keys, arguments
 
     def outcome(self, reply: bytes, conditions: Sequence[Condition]) -> tuple[Outcome, Head]:
@@ -108,10 +115,14 @@ class Ticks:
         if marks == b"behind":
             return Outcome((), head.time, head.epoch, head.version, behind=True), head
         quotas = [condition for condition in conditions if isinstance(condition, Quota)]
-        packing = f">{2 + 3 * sum([len(quota.windows) for quota in quotas])}d"
-        full, ready, *uses = struct.unpack_from(packing, rest)
-        first = rest[struct.calcsize(packing) :]
-        if len(marks) != len(conditions) + 1:
+        end = _TOLD.size + _USE.size * sum([len(quota.windows) for quota in quotas])
+        full, ready = _TOLD.unpack_from(rest)
+        uses = [
+            Use(int(high) * _BASE + int(low), int(fewer) * self.tick)
+            for high, low, fewer in _USE.iter_unpack(rest[_TOLD.size : end])
+        ]
+        first = rest[end:]
+        if len(marks) != len(conditions) + 1 or full not in (0, 1) or ready < -1:
             raise ValueError("no answer to these conditions")
         failed = [condition for condition, mark in zip(conditions, marks[1:], strict=True) if mark != _HOLDS]
         return Outcome(
@@ -119,7 +130,7 @@ class Ticks:
             head.time,
             head.epoch,
             head.version,
-            self._usage(quotas, uses),
+            _usage(quotas, uses),
             decode(first) if first else None,
             full=bool(full),
             ready=NEVER if ready < 0 else int(ready) * self.tick,
@@ -130,27 +141,43 @@ class Ticks:
         time, epoch, version, since = parts
         return Head(int(time) * self.tick, epoch.decode(), int(version), int(since) * self.tick)
 
-    def _quota(self, quota: Quota) -> list[bytes]:
-        asked = [b"q", b"%d" % quota.binding, b"%d" % quota.enforced, b"%d" % quota.cost, b"%d" % len(quota.windows)]
-        for limit in quota.windows:
-            if limit.burst:
-                asked += b"p", b"%d" % limit.amount, b"%d" % (limit.period // MICROSECOND), b"%d" % limit.burst
-            else:
-                period, grain = self.up(limit.period), self.up(limit.grain)
-                asked += b"r", b"%d" % limit.amount, b"%d" % period, b"%d" % grain
-        return asked
+    def window(self, limit: Limit) -> bytes:
+        """Return a window as the script reads it."""
+        if limit.burst:
+            return _WINDOW.pack(limit.amount, limit.period // MICROSECOND, 0, limit.burst)
+        return _WINDOW.pack(limit.amount, self.up(limit.period), self.up(limit.grain), 0)
 
-    def _usage(self, quotas: Sequence[Quota], told: Sequence[float]) -> Usage:
-        """Read three numbers per window: whole ones, as everything in the script."""
-        usage, place = dict[str, tuple[Use, ...]](), 0
-        for quota in quotas:
-            end = place + 3 * len(quota.windows)
-            thirds = zip(told[place:end:3], told[place + 1 : end : 3], told[place + 2 : end : 3], strict=True)
-            usage[quota.key] = tuple(
-                [Use(int(high) * _BASE + int(low), int(fewer) * self.tick) for high, low, fewer in thirds]
-            )
-            place = end
-        return usage
+
+def _usage(quotas: Sequence[Quota], uses: Sequence[Use]) -> Usage:
+    usage, place = dict[str, tuple[Use, ...]](), 0
+    for quota in quotas:
+        end = place + len(quota.windows)
+        usage[quota.key], place = tuple(uses[place:end]), end
+    if place != len(uses):
+        raise ValueError("no answer to these quotas")
+    return usage
+
+
+@lru_cache(_KEPT)
+def _quota(asked: tuple[tuple[Limit, ...], int, bool, bool], ticks: Ticks) -> tuple[bytes, ...]:
+    """Return the arguments of a quota, whosever it is."""
+    windows, cost, binding, enforced = asked
+    return b"q", b"%d" % binding, b"%d" % enforced, b"%d" % cost, b"".join([ticks.window(limit) for limit in windows])
+
+
+@lru_cache(_KEPT)
+def _below(below: Below) -> tuple[bytes, ...]:
+    return b"b", pack(below.value), b"%d" % len(below.keys), *[encode(key) for key in below.keys]
+
+
+@lru_cache(_KEPT)
+def _kinds(windows: tuple[Limit, ...], enforced: bool) -> tuple[bytes, ...]:
+    return tuple([_kind(limit, enforced) for limit in windows])
+
+
+def _kind(limit: Limit, enforced: bool) -> bytes:
+    """Return what the key of a window begins with, before whose it is."""
+    return b"%b:%b:%d:" % (_KIND[bool(limit.burst)], b"live" if enforced else b"shadow", limit.period)
 
 
 def pack(number: int) -> bytes:
