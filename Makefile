@@ -25,7 +25,7 @@ help: ## list the targets
 demo: $(WHEEL) $(VENV)/.demo ## start an example exchange, use it, attack it, print what happened; SERVE=1 goes on, STATE=redis
 	@SERVE=$(SERVE) STATE=$(STATE) $(BIN)/python examples/demo.py
 
-test: $(WHEEL) $(VENV)/.test ## run the tests against the installed wheel, then hold the coverage against its mark
+test: $(WHEEL) $(VENV)/.test $(VENV)/.venues ## run the tests against the installed wheel, then hold the coverage against its mark
 	@$(BIN)/pytest --cov --cov-report=
 	@$(BIN)/coverage report --include='$(subst $(SPACE),$(COMMA),$(MARKED))' --fail-under=95
 
@@ -44,7 +44,7 @@ docs: $(WHEEL) $(VENV)/.docs ## build the documentation into docs/_build/html; e
 bench: $(WHEEL) $(VENV)/.bench ## measure, and write benchmarks/results.md
 	@$(BIN)/python benchmarks/run.py
 
-soak: $(WHEEL) $(VENV)/.test ## the long runs, which are not part of `make test`
+soak: $(WHEEL) $(VENV)/.test $(VENV)/.venues ## the long runs, which are not part of `make test`
 	@$(BIN)/pytest -m soak
 
 clean: ## remove everything that was made here
@@ -68,4 +68,15 @@ $(WHEEL): $(VENV)/.pip $(SOURCES)
 $(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.lint $(VENV)/.docs: $(VENV)/.pip pyproject.toml
 	@echo "Installing the packages of the group '$(@F:.%=%)'"
 	@$(BIN)/python -m pip install --quiet --group $(@F:.%=%)
+	@touch $@
+
+# binance-connector shares its package's name with python-binance; bitmex brings a simplejson that breaks bitfinex-api-py.
+$(VENV)/.venues: $(VENV)/.pip pyproject.toml
+	@echo "Installing the clients of trading venues into $(VENV)/venues"
+	@$(BIN)/python -m venv --clear $(VENV)/venues
+	@$(VENV)/venues/bin/python -m pip install --quiet --upgrade pip
+	@$(VENV)/venues/bin/python -m pip install --quiet --group venues
+	@$(VENV)/venues/bin/python -m pip install --quiet --no-warn-conflicts --no-deps --no-build-isolation --group venues-alone
+	@$(VENV)/venues/bin/python -m pip install --quiet --no-warn-conflicts --target $(VENV)/venues/apart/binance-connector 'binance-connector>=3.13'
+	@$(VENV)/venues/bin/python -m pip install --quiet --no-warn-conflicts --target $(VENV)/venues/apart/bitmex 'bitmex>=0.2.2'
 	@touch $@

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import dialects
 import frameworks
 import keys
 import quotas
@@ -276,6 +277,7 @@ def main() -> None:
     text += "\n" + "\n".join(quotas.report(arguments.keys, arguments.rounds))
     text += "\n" + "\n".join(stores.report(rounds=5, requests=400, rate=300, seconds=5))
     text += "\n" + "\n".join(frameworks.report(arguments.asked))
+    text += "\n" + "\n".join(dialects.report(arguments.rounds))
     arguments.output.write_text(text)
     print(text)
 

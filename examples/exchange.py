@@ -167,7 +167,7 @@ async def issue_keys(issuer: Issuer) -> dict[str, Client]:
     clients: dict[str, Client] = {}
     for name, fields in KEYS.items():
         until = {"expires": time.time_ns() + fields["expires"]} if "expires" in fields else {}
-        record, secret = await issuer.issue(actor="exchange", label=name, **{**fields, **until})
+        record, secret, _ = await issuer.issue(actor="exchange", label=name, **{**fields, **until})
         assert secret is not None  # made here, since no public key was given
         clients[name] = Client(record.id, record.dialect, record.algorithm, secret.reveal().decode())
     return clients

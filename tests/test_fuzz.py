@@ -11,7 +11,9 @@ TARGETS = {
     "frame": {"passed", "frame.path", "frame.target", "frame.token", "frame.host"},
     "operations": {"matched", "unmatched", "wrong"},
     "keys": {"keys", "faults", "refused", "record", "tampered"},
-    "credential": {"granted", "signature.wrong", "verifier.field", "proof.unclaimed"},
+    "credential": {"granted", "signature.wrong", "place.field", "proof.unclaimed"},
+    "jwt": {"verified", "wrong", "unclaimed", "jwt.malformed", "jwt.header", "coinbase_advanced.claim"},
+    "dialects": {"verified", "wrong", "unclaimed", "bare", "place.field", "frame.target"},
 }
 
 

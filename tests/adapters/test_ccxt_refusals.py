@@ -121,7 +121,7 @@ class Venue:
             body=body,
         )
         decision = await self.guard.admit(request)
-        shape = shape_of(request, "binance")
+        shape = shape_of(request, "binance", self.guard.dialects)
         if isinstance(decision, Denial):
             return refuse(decision, request.id, challenge=self.guard.challenge, shape=shape)
         assert request.operation is not None

@@ -143,7 +143,7 @@ def test_a_refusal_tells_the_reason_and_what_to_sign_and_never_the_secret(dev: D
     [
         ([], "proof.unclaimed"),
         ([("TG-Key", "development")], "signature.missing"),
-        ([("TG-Key", "a b")], "verifier.field"),
+        ([("TG-Key", "a b")], "place.field"),
         ([("X-HTTP-Method-Override", "DELETE")], "frame.override"),
     ],
 )

@@ -33,7 +33,9 @@ def _grant(run: Run, request: Request, **other: Any) -> Grant:
 
 
 def _told(run: Run, answer: str, request: Request, now: int = NOW, **other: Any) -> dict[str, Any]:
-    answered = answer_of(answer, request, _grant(run, request, **other), now, shape_of(request))
+    answered = answer_of(
+        answer, request, _grant(run, request, **other), now, shape_of(request, "", make_guard().dialects)
+    )
     assert answered.status == 200
     assert dict(answered.fields)[b"content-length"] == b"%d" % len(answered.body)
     told: dict[str, Any] = json.loads(answered.body)

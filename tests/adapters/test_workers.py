@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def issue(folder: Path) -> Signer:
-    record, secret = drive(issuer_of(folder).issue(actor="ops", owner="acme", scopes=["orders:*"]))
+    record, secret, _ = drive(issuer_of(folder).issue(actor="ops", owner="acme", scopes=["orders:*"]))
     assert secret is not None
     time.sleep(1.1)  # what was signed within a second of a new store is refused: the store knows nothing older
     return Signer(TG1, record.id, secret)

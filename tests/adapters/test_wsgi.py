@@ -67,7 +67,7 @@ def test_the_target_is_prefix_and_received(env: dict[str, Any], target: bytes, p
 
 
 def test_wsgirefs_text_plain_is_no_content_type() -> None:
-    for software, status in (("WSGIServer/0.2 CPython/3.11", 200), ("other", 401)):
+    for software, status in (("WSGIServer/0.2 CPython/3.11", 200), ("other", 401), (None, 401)):
         out = TRADER.sign(Outgoing("GET", "api.example", b"/v1/orders"), time.time_ns())
         signed = {f"HTTP_{name.decode().upper().replace('-', '_')}": value.decode() for name, value in out.headers}
         env = environ(path="/v1/orders", CONTENT_TYPE="text/plain", SERVER_SOFTWARE=software, **signed)

@@ -138,14 +138,13 @@ def test_a_line_with_a_secret_that_can_be_guessed_names_the_cure_and_not_the_sec
 
 
 def test_the_list_of_dialects_says_that_it_covers_nothing(venue: Venue) -> None:
-    known = {dialect["dialect"]: dialect for dialect in venue.ask("dialects")}["bearer"]
-    assert (known["covers"], known["algorithms"]) == ([], ["bearer-sha256"])
-    assert known["uncovered"] == ["body", "method", "path", "query", "time"]
-    text = venue.run("dialects").stdout.partition("\nbearer\n")[2]
-    assert re.search(
-        r"covers +nothing\n +leaves out +body, method, path, query, time: name it in signature.accept", text
-    )
-    assert "ends on the day that bearer.until names" in text
+    known = {dialect["name"]: dialect for dialect in venue.ask("dialects")}["bearer"]
+    assert (set(known["coverage"].values()), known["algorithms"]) == ({False}, ["bearer-sha256"])
+    assert known["accept"] == ["method", "path", "query", "body", "time"]
+    text = venue.run("dialects", "bearer").stdout
+    assert re.search(r"covers +nothing\n +leaves out +method, host, path, query, body, time, nonce, key\n", text)
+    assert "name bearer in signature.accept to use it" in text
+    assert "an end: the day that bearer.until names" in text
 
 
 @pytest.mark.parametrize("signing", [True, False])

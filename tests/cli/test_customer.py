@@ -29,7 +29,7 @@ def both(venue: Venue) -> Venue:
 
 
 def programs(page: str, row: str) -> dict[str, str]:
-    part = page.partition(f"### Programs: `{row}`")[2].partition("\n## ")[0]
+    part = page.partition(f"### Programs: `{row}`")[2].partition("\n##")[0]
     return dict(re.findall(r"```(sh|python|javascript)\n(.*?)\n```", part, re.DOTALL))
 
 

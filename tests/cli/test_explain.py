@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.test_sign_dialects import ACME
 from cli.venue import Shell
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -95,10 +96,10 @@ def test_with_the_secret_it_says_whether_the_signature_verifies(shell: Shell) ->
     found = explain(shell, "\n".join(bent), "--secret-file", secret, request=request)
     assert (found["signature"]["ours"], found["signature"]["theirs"]) == (False, True)
     assert "in hex; tg1 has base64url" in " ".join(found["signature"]["advice"])
-    assert found["refusals"][0]["code"] == "verifier.field"
+    assert found["refusals"][0]["code"] == "place.field"
     result = shell.run("explain", *request, "--text", "text", "--secret-file", secret)
     assert "does not verify: it is over the client's text" in result.stdout
-    assert "Refused before any signature is looked at: verifier.field  tg-signature" in result.stdout
+    assert "Refused before any signature is looked at: place.field  tg-signature" in result.stdout
     for output in (result.stdout, json.dumps(found)):
         assert SECRET.decode() not in output
 
@@ -146,7 +147,7 @@ def test_what_no_server_would_route_is_told(shell: Shell, url: str) -> None:
         (["--data", "a", "--data-file", "b"], "one of the two"),
         (["--header", "no colon"], "Name: value"),
         (["--secret-file", "a", "--public-key", "b"], "one of the two"),
-        (["--dialect", "binance", "--algorithm", "ed25519"], "has no ed25519"),
+        (["--dialect", "okx", "--algorithm", "ed25519"], "has no ed25519"),
         (["--secret-file", "nowhere"], "No such file"),
     ],
 )
@@ -164,3 +165,53 @@ def test_what_is_no_url_is_refused(shell: Shell, url: str) -> None:
 def test_a_text_that_is_not_there_is_named(shell: Shell, tmp_path: Path) -> None:
     missing = str(tmp_path / "text")
     assert missing in shell.refuse("explain", "GET", "https://api.example/", "--text", missing, code=2)
+
+
+ACME_SENT = (
+    "--header", "X-Acme-Key: k", "--header", "X-Acme-Time: 1795000000123", "--header", "X-Acme-Phrase: p",
+    "--dialect", "./acme.toml",
+)  # fmt: skip
+
+
+def test_a_dialect_of_a_file_is_explained_without_a_text_of_the_client(shell: Shell) -> None:
+    (shell.folder / "acme.toml").write_text(ACME)
+    (shell.folder / "secret").write_text("a-secret-of-acme-markets\n")
+    text = b"1795000000123\nGET\n/v1/orders\n"
+    signature = hmac.new(b"a-secret-of-acme-markets", text, "sha256").hexdigest()
+    words = ("explain", "GET", "https://api.example/v1/orders", *ACME_SENT, "--secret-file", "secret")
+    shown = shell.ask(*words, "--header", f"X-Acme-Signature: {signature}")
+    assert shown["text"].encode() == text
+    assert (shown["difference"], shown["signature"]["ours"]) == (None, True)
+    printed = shell.run(*words, "--header", f"X-Acme-Signature: {signature}").stdout
+    assert "The signature verifies" in printed
+    assert "client's text" not in printed
+    wrong = shell.run(*words, "--header", f"X-Acme-Signature: {signature[::-1]}")
+    assert (wrong.exit_code, "it is over another text" in wrong.stdout) == (1, True)
+
+
+def test_a_token_has_no_text_to_explain(shell: Shell) -> None:
+    error = shell.refuse("explain", "GET", "https://api.example/", "--dialect", "coinbase-advanced", code=2)
+    assert "has no text" in error
+
+
+def test_the_file_that_keys_new_writes_is_read_here_too(shell: Shell) -> None:
+    (shell.folder / "acme.toml").write_text(ACME)
+    (shell.folder / "secret").write_text(
+        json.dumps({"id": "k", "secret": "a-secret-of-acme-markets", "passphrase": "p"})
+    )
+    signature = hmac.new(b"a-secret-of-acme-markets", b"1795000000123\nGET\n/v1/orders\n", "sha256").hexdigest()
+    words = ("explain", "GET", "https://api.example/v1/orders", *ACME_SENT, "--secret-file", "secret")
+    assert shell.ask(*words, "--header", f"X-Acme-Signature: {signature}")["signature"]["ours"] is True
+
+
+def test_which_of_several_texts_it_is_held_against_is_told(shell: Shell) -> None:
+    fields = ("kc-api-key: k", "kc-api-timestamp: 1795000000123", "kc-api-passphrase: p", "kc-api-sign: x")
+    request = ["GET", "https://api.example/api/v1/orders?a=b%20c"]
+    request += [word for field in fields for word in ("--header", field)]
+    for query, message in (("b c", "{?query:decoded}"), ("b%20c", "{target}")):
+        text = f"1795000000123GET/api/v1/orders?a={query}"
+        found = explain(shell, text, "--dialect", "kucoin", request=request)
+        assert (found["difference"], message in found["message"]) == (None, True)
+        shown = shell.run("explain", *request, "--text", "text", "--dialect", "kucoin").stdout
+        assert f"{message}" in shown.splitlines()[1]
+        assert "the nearest of the 2 texts that it takes" in shown

@@ -288,3 +288,34 @@ def test_a_store_that_cannot_take_more_says_how_far_it_came(venue: Venue) -> Non
     file = write(venue.folder / "keys.csv", [row(1)])
     assert "0 keys imported; run it again" in venue.refuse("keys", "import", str(file), "--skip-bad")
     assert count(venue) == 0
+
+
+def test_one_key_comes_with_its_passphrase_from_files(venue: Venue) -> None:
+    (venue.folder / "secret").write_text("a secret of the old venue\n")
+    (venue.folder / "passphrase").write_text("open sesame\n")
+    words = ("keys", "import", "--id", "old", "--secret-file", "secret", "--passphrase-file", "passphrase")
+    rest = ("--default", "dialect=okx", "--default", "owner=acme", "--default", "scopes=orders:read")
+    assert venue.ask(*words, *rest)["imported"] == 1
+    record = venue.find("old")
+    assert record.passphrase == Hmac(b"a secret of the old venue").blind(b"open sesame").hex()
+    assert b"open sesame" not in b"".join(path.read_bytes() for path in venue.data.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"x" * 257, "\N{SNOWMAN}".encode()])
+def test_what_no_client_can_send_is_no_passphrase(venue: Venue, content: bytes) -> None:
+    (venue.folder / "secret").write_text("a secret of the old venue\n")
+    (venue.folder / "passphrase").write_bytes(content)
+    words = ("keys", "import", "--id", "old", "--secret-file", "secret", "--passphrase-file", "passphrase")
+    assert "1 to 256 ASCII characters" in venue.refuse(*words, code=2)
+
+
+@pytest.mark.parametrize("column", ["secret", "passphrase"])
+def test_no_secret_stands_on_the_command_line(venue: Venue, column: str) -> None:
+    error = venue.refuse("keys", "import", "--id", "old", "--default", f"{column}=hush", code=2)
+    assert "never stands on the command line" in error
+    assert "hush" not in error
+
+
+def test_a_passphrase_file_is_for_the_one_key(venue: Venue) -> None:
+    file = write(venue.folder / "keys.csv", [row(1)])
+    assert "--passphrase-file" in venue.refuse("keys", "import", str(file), "--passphrase-file", "p", code=2)

@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tradeguard.config import build_guard
+from tradeguard.keys.dialect import SPOKEN, find_dialect
 from tradeguard.keys.format import check_secret, plausible
 from tradeguard.signing.encoding import decode_base64url
-from tradeguard.signing.material import Ed25519, Hmac
+from tradeguard.signing.material import PAIRS, Ed25519, Hmac
+from tradeguard.signing.private import encode_pem, find_public, make_private_key, read_private_key
 
 NEW = ("keys", "new", "--owner", "acme")
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -126,7 +128,7 @@ def test_a_file_that_is_no_key_or_proof_is_a_usage_error(venue: Venue, which: st
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--dialect", "binance", "--algorithm", "ed25519"), "has no ed25519"),
+        (("--dialect", "okx", "--algorithm", "ed25519"), "dialect okx has no ed25519; it has hmac-sha256"),
         (("--dialect", "none"), "none"),
         (("--public-key", "x"), "go together"),
         (("--proof", "x"), "go together"),
@@ -249,3 +251,150 @@ def test_a_pathlike_owner_is_just_a_name(venue: Venue) -> None:
     made = venue.ask("keys", "new", "--owner", "../../etc", "--role", "trader")
     assert venue.find(made["id"]).owner == "../../etc"
     assert Path(venue.folder / "etc").exists() is False
+
+
+# other dialects
+
+WITH_PASSPHRASE = [name for name in SPOKEN if find_dialect(name).passphrase]
+
+
+@pytest.mark.parametrize("dialect", WITH_PASSPHRASE)
+def test_a_passphrase_is_shown_beside_the_secret_once(venue: Venue, dialect: str) -> None:
+    made = venue.ask(*NEW, "--role", "trader", "--dialect", dialect)
+    record = venue.find(made["id"])
+    assert isinstance(record.material, Hmac)
+    assert record.passphrase == record.material.blind(made["passphrase"].encode()).hex()
+    shown = venue.run(*NEW, "--role", "trader", "--dialect", dialect).stdout
+    fields = dict(line.split(maxsplit=1) for line in shown.splitlines())
+    other = venue.find(fields["id"])
+    assert isinstance(other.material, Hmac)
+    assert other.passphrase == other.material.blind(fields["passphrase"].encode()).hex()
+    kept = b"".join(path.read_bytes() for path in venue.data.iterdir())
+    for words in (("list",), ("list", "--json"), ("show", made["id"]), ("show", made["id"], "--json"), ("export",)):
+        kept += venue.run("keys", *words).stdout.encode()
+    assert made["passphrase"].encode() not in kept
+    told = venue.run("keys", "list", "--json").stdout + venue.run("keys", "show", made["id"], "--json").stdout
+    assert made["id"] in told
+    assert record.passphrase not in told
+    assert record.passphrase not in venue.run("keys", "show", made["id"]).stdout
+
+
+def test_a_rotation_shows_another_passphrase(venue: Venue) -> None:
+    made = venue.ask(*NEW, "--role", "trader", "--dialect", "okx")
+    again = venue.ask("keys", "rotate", made["id"], "--yes")
+    assert len({made["passphrase"], again["passphrase"], made["secret"], again["secret"]}) == 4
+    record = venue.find(again["id"])
+    assert isinstance(record.material, Hmac)
+    assert record.passphrase == record.material.blind(again["passphrase"].encode()).hex()
+
+
+def test_secret_and_passphrase_go_to_one_file_as_json(venue: Venue) -> None:
+    made = venue.ask(*NEW, "--role", "trader", "--dialect", "okx", "--secret-out", "out.json")
+    assert not {"secret", "passphrase"} & set(made)
+    file = venue.folder / "out.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    written = json.loads(file.read_text())
+    material = venue.find(made["id"]).material
+    assert isinstance(material, Hmac)
+    assert (written["id"], written["secret"]) == (made["id"], material.reveal().decode())
+    assert venue.find(made["id"]).passphrase == material.blind(written["passphrase"].encode()).hex()
+    shown = venue.run(*NEW, "--role", "trader", "--dialect", "okx", "--secret-out", "two.json").stdout
+    assert "passphrase in two.json" in shown
+
+
+@pytest.mark.parametrize(("dialect", "algorithm"), [("binance", "rsa-pkcs1-sha256"), ("binance", "ed25519")])
+def test_a_private_key_of_a_venues_dialect_is_shown_and_written_as_pem(
+    venue: Venue, dialect: str, algorithm: str
+) -> None:
+    new = (*NEW, "--role", "trader", "--dialect", dialect, "--algorithm", algorithm)
+    shown = venue.run(*new).stdout
+    begin, end = shown.index("-----BEGIN"), shown.index("-----END PRIVATE KEY-----\n") + 25
+    id = shown.split(maxsplit=2)[1]
+    assert find_public(read_private_key(shown[begin:end].encode())).fingerprint(b"s") == venue.find(
+        id
+    ).material.fingerprint(b"s")
+    made = venue.ask(*new, "--secret-out", "private.pem")
+    pem = (venue.folder / "private.pem").read_bytes()
+    assert find_public(read_private_key(pem)).fingerprint(b"s") == venue.find(made["id"]).material.fingerprint(b"s")
+
+
+@pytest.mark.parametrize("algorithm", PAIRS)
+@pytest.mark.parametrize("form", ["pem", "der"])
+def test_a_client_of_any_algorithm_keeps_its_private_key(venue: Venue, algorithm: str, form: str) -> None:
+    key = make_private_key(algorithm)
+    (venue.folder / "private").write_bytes(encode_pem(key))
+    public = key.public_key()
+    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (venue.folder / "public").write_bytes(pem if form == "pem" else b64encode(der))
+    proved = venue.ask("sign", "possession", "--owner", "acme", "--private-key", "private")
+    (venue.folder / "proof").write_text(proved["proof"])
+    assert decode_base64url(proved["public_key"].encode()) == find_public(key).reveal()
+    words = ("--role", "trader", "--public-key", "public", "--proof", "proof")
+    taken = [name for name in ("binance", "coinbase-advanced") if algorithm in find_dialect(name).algorithms]
+    row = (venue.folder / "keys.jsonl", {"id": "k", "dialect": taken[0], "public_key": pem.decode(), "owner": "acme"})
+    row[0].write_text(json.dumps(row[1] | {"proof": proved["proof"], "scopes": ["orders:read"]}) + "\n")
+    assert venue.ask("keys", "import", str(row[0]))["imported"] == 1
+    assert (venue.find("k").algorithm, venue.find("k").state) == (algorithm, "active")
+    if taken[0] == "binance":
+        assert "of key k" in venue.refuse(*NEW, *words, "--dialect", "binance")
+    assert "dialect okx has no" in venue.refuse(*NEW, *words, "--dialect", "okx", code=2)
+
+
+def test_a_file_that_is_no_public_key_is_refused_with_the_reason(venue: Venue) -> None:
+    (venue.folder / "proof").write_text("A" * 86)
+    words = (*NEW, "--role", "trader", "--public-key", "public", "--proof", "proof")
+    for content, says in (
+        (b"", "no public key"),
+        (b"?", "PEM, or base64 of its DER"),
+        (b64encode(bytes(32)), "small order"),
+        (encode_pem(make_private_key("ed25519")), "this is a private key: keep it"),
+    ):
+        (venue.folder / "public").write_bytes(content)
+        assert says in venue.refuse(*words, code=2)
+
+
+def test_a_dialect_of_the_configuration_is_one_like_any_other(venue: Venue) -> None:
+    assert "no dialect is called 'acme'" in venue.refuse(*NEW, "--role", "trader", "--dialect", "acme", code=2)
+    with venue.config.open("a") as file:
+        file.write(OURS)
+    made = venue.ask(*NEW, "--role", "trader", "--dialect", "acme")
+    record = venue.find(made["id"])
+    assert (record.dialect, record.algorithm) == ("acme", "hmac-sha512")
+    assert isinstance(record.material, Hmac)
+    assert record.material.reveal() == b64decode(made["secret"], validate=True)
+    again = venue.ask("keys", "rotate", made["id"], "--yes")
+    assert len(b64decode(again["secret"], validate=True)) == 64
+    line = {
+        "id": "old",
+        "dialect": "acme",
+        "secret": b64encode(b"k" * 20).decode(),
+        "owner": "o",
+        "scopes": "orders:read",
+    }
+    (venue.folder / "keys.jsonl").write_text(json.dumps(line) + "\n")
+    assert venue.ask("keys", "import", "keys.jsonl")["imported"] == 1
+    assert venue.find("old").material.fingerprint(b"s") == Hmac(b"k" * 20, "hmac-sha512").fingerprint(b"s")
+
+
+OURS = """
+[dialects.acme]
+algorithms = { "hmac-sha512" = "hex" }
+message = "{time}\\n{method}\\n{target}\\n{body}"
+secret = "base64"
+key = { header = "X-ACME-KEY" }
+signature = { header = "X-ACME-SIGN" }
+time = { header = "X-ACME-TIME" }
+window = { past = "5s", future = "1s" }
+"""
+
+
+@pytest.mark.parametrize(("dialect", "bound"), [("htx", True), ("coinbase-advanced", True), ("okx", False)])
+def test_a_key_that_opens_nothing_without_networks_is_told_of(venue: Venue, dialect: str, bound: bool) -> None:
+    venue.configure('# dialects = ["tg1"]', f'dialects = ["{dialect}"]')
+    venue.configure("# accept = []", f'accept = ["{dialect}"]')
+    new = (*NEW, "--role", "trader", "--dialect", dialect)
+    anywhere = venue.run(*new)
+    assert anywhere.exit_code == 0
+    assert ("signature.unbound" in anywhere.stderr) is bound
+    assert "signature.unbound" not in venue.run(*new, "--network", "192.0.2.0/24").stderr

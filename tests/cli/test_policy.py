@@ -1,4 +1,4 @@
-"""`tradeguard operations | dialects | config`: what the configuration says, to people and to programs."""
+"""`tradeguard operations | config`: what the configuration says, to people and to programs."""
 
 import json
 
@@ -6,7 +6,6 @@ import pytest
 from cli.venue import Venue
 
 from tradeguard.config import Settings
-from tradeguard.signing.rows import ROWS
 
 
 def test_every_row_of_the_map_is_shown(venue: Venue) -> None:
@@ -51,24 +50,13 @@ def test_what_would_be_refused_says_so(venue: Venue, path: str, says: str) -> No
     assert "or neither" in venue.refuse("operations", "GET", code=2)
 
 
-def test_every_dialect_is_shown_with_what_it_leaves_out(venue: Venue) -> None:
-    rows = {row["dialect"]: row for row in venue.ask("dialects")}
-    assert set(rows) == {*ROWS, "bearer"}
-    assert rows["tg1"]["uncovered"] == []
-    assert rows["binance"]["uncovered"] == ["method", "path"]
-    assert rows["tg1"]["fields"]["nonce"] == "header tg-nonce"
-    assert rows["binance"]["fields"]["width"] == "parameter recvWindow"
-    assert (rows["tg1"]["past_seconds"], rows["tg1"]["future_seconds"]) == (5, 1)
-    assert "leaves out  method, path: name it in signature.accept" in venue.run("dialects").stdout
-
-
 def test_every_value_is_shown_with_where_it_comes_from(venue: Venue) -> None:
     shown = venue.ask("config", "show", TRADEGUARD_KEYS__POLL_SECONDS="0.5")
     values = {row["key"]: (row["value"], row["from"]) for row in shown["values"]}
     assert values["keys.poll_seconds"] == (0.5, "env TRADEGUARD_KEYS__POLL_SECONDS")
     assert values["state.backend"] == ("sqlite", "default")
     assert values["data.directory"] == (str(venue.data), "file")
-    named = {"tiers", "overrides"}  # none of them in the sample
+    named = {"tiers", "overrides", "dialects"}  # none of them in the sample
     assert set(Settings.model_fields) - named == {key.partition(".")[0] for key in values}
     assert "keys.poll_seconds" in venue.run("config", "show").stdout
 

@@ -16,7 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from cli.venue import Shell, Venue
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
@@ -296,10 +296,11 @@ def test_possession_is_proved_for_one_owner(shell: Shell, content: bytes) -> Non
         b"short",
         b"-----BEGIN PRIVATE KEY-----\nAA\n-----END PRIVATE KEY-----\n",
         PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password")),
-        generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        generate_private_key(SECP384R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
     ],
+    ids=["empty", "short", "junk", "password", "P-384"],
 )
 def test_another_kind_of_key_is_refused(shell: Shell, content: bytes) -> None:
     (shell.folder / "private").write_bytes(content)
     error = shell.refuse("sign", "possession", "--owner", "acme", "--private-key", "private", code=2)
-    assert "no Ed25519 private key" in error
+    assert "no private key of Ed25519, RSA or P-256" in error or "on the curve P-256" in error

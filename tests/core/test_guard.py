@@ -172,7 +172,7 @@ def test_a_state_that_cannot_settle_a_check_is_refused() -> None:
     class NumbersOnly(Memory):
         supports = frozenset({Below})
 
-    with pytest.raises(ConfigError, match="Replay needs Once, which NumbersOnly cannot settle"):
+    with pytest.raises(ConfigError, match="Replay needs Advance, Once, which NumbersOnly cannot settle"):
         make_guard(state=NumbersOnly())
 
 
@@ -196,7 +196,7 @@ def test_a_guard_without_runtime_says_what_to_do() -> None:
         (lambda: order(WRONG), "signature.wrong"),
         (lambda: order(Signer(TG1, "nobody", SECRET)), "signature.unknown"),
         (lambda: make_request("POST", b"/v1/orders", headers=[(b"tg-key", b"trader")]), "signature.missing"),
-        (lambda: make_request("GET", b"/v1/time", headers=[(b"tg-signature", b"x")]), "verifier.field"),
+        (lambda: make_request("GET", b"/v1/time", headers=[(b"tg-signature", b"x")]), "place.field"),
     ],
     ids=["unsigned", "unmapped", "wrong", "unknown", "bare", "broken"],
 )

@@ -175,7 +175,7 @@ def test_no_two_are_alike() -> None:
 
 @pytest.mark.parametrize(
     ("make", "arguments"),
-    [(make_id, ("prod", "hmac")), (make_id, ("live", "rsa")), (make_secret, ("",)), (scanner_rules, ("trufflehog",))],
+    [(make_id, ("prod", "hmac")), (make_id, ("live", "dsa")), (make_secret, ("",)), (scanner_rules, ("trufflehog",))],
 )
 def test_an_unknown_choice_is_refused_with_those_there_are(make: Any, arguments: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="is not known here; use one of "):

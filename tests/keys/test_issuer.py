@@ -149,7 +149,8 @@ def test_a_key_is_issued_with_a_secret_that_its_record_verifies(o: Office, run: 
     issued = run(
         o.issuer.issue(actor="ops", owner="ann", scopes=["orders:read"], roles=["desk"], tier="gold", label="x")
     )
-    record, secret = issued
+    record, secret, passphrase = issued
+    assert passphrase is None
     assert plausible(record.id)
     assert record.id.startswith("tg_live_hmac_")
     assert check_secret(secret.reveal().decode())
@@ -167,7 +168,7 @@ def test_a_key_is_issued_with_a_secret_that_its_record_verifies(o: Office, run: 
 
 
 def test_a_pair_is_made_where_the_client_brings_no_key(o: Office, run: Run) -> None:
-    record, secret = run(o.issuer.issue(actor="ops", owner="ann", scopes=["orders:read"], algorithm="ed25519"))
+    record, secret, _ = run(o.issuer.issue(actor="ops", owner="ann", scopes=["orders:read"], algorithm="ed25519"))
     assert record.id.startswith("tg_live_ed25519_")
     private = Ed25519PrivateKey.from_private_bytes(decode_base64url(secret.reveal()) or b"")
     assert run(record.material.verify(b"text", private.sign(b"text")))
@@ -175,7 +176,7 @@ def test_a_pair_is_made_where_the_client_brings_no_key(o: Office, run: Run) -> N
 
 def test_a_key_of_the_client_takes_a_proof_and_has_no_secret_of_ours(o: Office, run: Run) -> None:
     given: dict[str, Any] = {"actor": "ops", "owner": "ann", "scopes": ["orders:read"], "algorithm": "ed25519"}
-    record, secret = run(o.issuer.issue(**given, public_key=PUBLIC, proof=prove(PRIVATE)))
+    record, secret, _ = run(o.issuer.issue(**given, public_key=PUBLIC, proof=prove(PRIVATE)))
     assert secret is None
     assert record.material.fingerprint(b"s") == Ed25519(PUBLIC).fingerprint(b"s")
 
@@ -197,8 +198,12 @@ def test_the_text_of_a_proof_names_owner_and_key() -> None:
     [
         ({"actor": ""}, r"say who does this \(actor\)"),
         ({"owner": ""}, r"say who holds it \(owner\)"),
-        ({"algorithm": "md5"}, "unknown algorithm 'md5'; use hmac-sha256 or ed25519"),
-        ({"public_key": PUBLIC}, "a public key is for ed25519"),
+        ({"algorithm": "md5"}, "dialect tg1 has no md5; it has hmac-sha256, ed25519"),
+        ({"public_key": PUBLIC, "algorithm": "hmac-sha256"}, "hmac-sha256 has a secret"),
+        ({"public_key": PUBLIC, "dialect": "okx"}, "dialect okx has no ed25519; it has hmac-sha256"),
+        ({"dialect": "binanc"}, "no dialect is called 'binanc'; did you mean binance?"),
+        ({"dialect": "nothing-near"}, "no dialect is called 'nothing-near'; there are tg1, "),
+        ({"passphrase": "x"}, "'passphrase' is not for a new key"),
         ({"scopes": []}, "it could do nothing"),
         ({"scopes": ["no:such"]}, "unknown scope 'no:such'"),
         ({"roles": ["boss"]}, "no role 'boss'"),
@@ -236,7 +241,7 @@ def test_a_withdrawal_key_is_issued_with_an_allow_list_and_an_end() -> None:
 
 
 def test_ids_and_secrets_of_test_keys_say_so() -> None:
-    record, secret = issue(office(env="test"))
+    record, secret, _ = issue(office(env="test"))
     assert secret is not None
     assert (record.id[:12], secret.reveal()[:9]) == ("tg_test_hmac", b"tgs_test_")
 
@@ -505,7 +510,7 @@ def test_a_slow_resumption_does_not_lower_the_number_of_a_later_revocation() -> 
 
 def test_a_rotated_key_may_do_the_same_and_is_shown_once(o: Office, run: Run) -> None:
     old = issue(o, roles=["desk"], networks=["203.0.113.0/24"], tier="gold", label="bot").record
-    new, secret = run(o.issuer.rotate(old.id, actor="bob", overlap=DAY, reason="yearly"))
+    new, secret, _ = run(o.issuer.rotate(old.id, actor="bob", overlap=DAY, reason="yearly"))
     assert new.principal.scopes == old.principal.scopes
     assert (tuple(new.networks), new.tier, new.label, new.predecessor) == (("203.0.113.0/24",), "gold", "bot", old.id)
     retiring = run(o.keys.find(old.id))
@@ -555,7 +560,7 @@ def test_the_clients_own_new_key_takes_a_proof(o: Office, run: Run) -> None:
     public = OTHER.public_key().public_bytes_raw()
     with pytest.raises(ConfigError, match="proof of possession"):
         run(o.issuer.rotate(old, actor="ops", public_key=public, proof=prove(OTHER, "bob")))
-    record, secret = run(o.issuer.rotate(old, actor="ops", public_key=public, proof=prove(OTHER)))
+    record, secret, _ = run(o.issuer.rotate(old, actor="ops", public_key=public, proof=prove(OTHER)))
     assert secret is None
     assert record.material.fingerprint(b"s") == Ed25519(public).fingerprint(b"s")
 

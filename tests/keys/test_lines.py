@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import NOW, PRIVATE
@@ -19,7 +20,8 @@ from tradeguard.core.principal import Restrictions
 from tradeguard.keys.life import DAY
 from tradeguard.keys.lines import COLUMNS, Format, Line, Reading, read_lines
 from tradeguard.keys.possession import possession_text
-from tradeguard.signing.material import Ed25519, Hmac
+from tradeguard.signing.material import PAIRS, Ed25519, Hmac
+from tradeguard.signing.private import find_public, make_private_key, sign
 
 PUBLIC = PRIVATE.public_key().public_bytes_raw()
 KEY64 = base64.b64encode(PUBLIC).decode()
@@ -117,6 +119,7 @@ def test_every_column_is_read() -> None:
         "restrictions": "[]", "permissions": "x", "proof": "x", "public_key": KEY64, "encoding": "x", "algorithm": "x",
         "state": "x", "binding": "x", "networks": "x", "created": "x", "not_before": "x", "expires": "x", "id": "?",
         "dialect": "\x01", "secret": "short", "secret_sha256": "x",
+        "passphrase": "x", "passphrase_hmac": "ab" * 32,
     }  # fmt: skip
     for name, value in noticed.items():
         assert reason("csv", **{name: value}), name
@@ -189,6 +192,101 @@ def test_a_public_key_with_proof_is_active(form: Format) -> None:
     assert "only a public key takes a proof" in reason(form, owner="ann", proof=proof)
 
 
+# dialects with other secrets, passphrases and pairs
+
+
+TEXT64 = base64.b64encode(PLAIN.encode()).decode()
+
+
+@both
+@pytest.mark.parametrize(
+    ("columns", "secret", "algorithm"),
+    [
+        ({"dialect": "kraken", "secret": TEXT64}, PLAIN.encode(), "hmac-sha512"),
+        ({"dialect": "kraken", "secret": TEXT64, "encoding": "base64"}, PLAIN.encode(), "hmac-sha512"),
+        ({"dialect": "kraken", "encoding": "hex", "secret": PLAIN.encode().hex()}, PLAIN.encode(), "hmac-sha512"),
+        ({"dialect": "kraken", "encoding": "text", "secret": TEXT64}, TEXT64.encode(), "hmac-sha512"),
+        ({"dialect": "gate", "secret": TEXT64}, TEXT64.encode(), "hmac-sha512"),
+        ({"dialect": "gemini", "secret": TEXT64}, TEXT64.encode(), "hmac-sha384"),
+    ],
+)
+def test_a_secret_is_read_as_the_clients_of_its_dialect_hold_it(
+    form: Format, columns: dict[str, str], secret: bytes, algorithm: str
+) -> None:
+    material = one(form, **columns).material
+    assert material.algorithm == algorithm
+    assert material.fingerprint(b"s") == Hmac(secret, algorithm).fingerprint(b"s")
+
+
+@both
+def test_what_decrypt_returns_is_the_secret_as_the_client_has_it(form: Format) -> None:
+    def turn(value: bytes, _row: Mapping[str, str]) -> bytes:
+        return value[::-1]
+
+    kept = one(form, {"decrypt": turn}, dialect="kraken", secret=TEXT64[::-1])
+    assert kept.material.fingerprint(b"s") == Hmac(PLAIN.encode(), "hmac-sha512").fingerprint(b"s")
+    assert "is written in base64" in reason(form, {"decrypt": turn}, dialect="kraken", secret="!" * 24)
+
+
+@both
+def test_a_passphrase_is_blinded_at_once_and_a_blinded_one_stays_as_it_is(form: Format) -> None:
+    blinded = Hmac(PLAIN).blind(b" open sesame ").hex()
+    plain = one(form, dialect="okx", passphrase=" open sesame ")
+    assert plain.passphrase == blinded
+    assert one(form, dialect="okx", passphrase_hmac=blinded).passphrase == blinded
+    assert one(form, dialect="okx", passphrase_hmac=blinded.upper()).passphrase == blinded
+    other = one(form, dialect="coinbase-exchange", secret=TEXT64, passphrase="open sesame")
+    assert other.passphrase == Hmac(PLAIN).blind(b"open sesame").hex()
+
+
+@both
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({"dialect": "okx"}, "a key of dialect okx has a passphrase, which its clients send along; give it"),
+        ({"passphrase": "hush-hush"}, "the keys of dialect tg1 with hmac-sha256 have no passphrase"),
+        ({"passphrase_hmac": "ab" * 32}, "the keys of dialect tg1 with hmac-sha256 have no passphrase"),
+        ({"dialect": "okx", "passphrase": "hush-hush", "passphrase_hmac": "ab" * 32}, "one of the two"),
+        ({"dialect": "okx", "passphrase_hmac": "hush-hush"}, "passphrase is the 64 hex digits of Hmac.blind"),
+        (
+            {"dialect": "bearer", "passphrase": "hush-hush", "secret": "Xk2vQ9mW4tR7yU1oP5aS8dF3gH6jL0zC"},
+            "only keys with",
+        ),
+        ({"dialect": "okex", "passphrase": "hush-hush"}, "no dialect is called 'okex'; did you mean"),
+        ({"dialect": "kraken", "secret": "!" * 20}, "not in its encoding, base64"),
+    ],
+)
+def test_a_passphrase_or_dialect_that_does_not_fit_is_told_without_its_secret(
+    form: Format, columns: dict[str, str], why: str
+) -> None:
+    said = reason(form, **columns)
+    assert why in said
+    assert "hush" not in said
+
+
+@both
+@pytest.mark.parametrize("algorithm", PAIRS)
+@pytest.mark.parametrize("spell", ["pem", "der", "hex"])
+def test_a_public_key_of_any_algorithm_and_spelling_is_read(form: Format, algorithm: str, spell: str) -> None:
+    key = make_private_key(algorithm)
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    text = {"pem": pem, "der": base64.b64encode(der).decode(), "hex": der.hex()}[spell]
+    dialect = "coinbase-advanced" if algorithm == "ecdsa-p256-sha256" else "binance"
+    row = {"dialect": dialect, "secret": "", "public_key": text, "owner": "ann"}
+    row |= {"encoding": "hex"} if spell == "hex" else {}
+    pending = one(form, **row)
+    assert (pending.state, pending.algorithm) == ("pending", algorithm)
+    assert pending.material.fingerprint(b"s") == find_public(key).fingerprint(b"s")
+    proof = sign(key, possession_text("ann", find_public(key).reveal()))
+    assert one(form, **row, proof=base64.b64encode(proof).decode()).state == "active"
+    wrong = sign(key, possession_text("bob", find_public(key).reveal()))
+    assert "does not hold" in reason(form, **row, proof=base64.b64encode(wrong).decode())
+    assert "dialect okx has no" in reason(form, **row | {"dialect": "okx"})
+    other = "rsa-pkcs1-sha256" if algorithm == "ed25519" else "ed25519"
+    assert "another algorithm" in reason(form, **row | {"dialect": "binance", "algorithm": other})
+
+
 # what may not
 
 
@@ -209,10 +307,13 @@ def test_a_public_key_with_proof_is_active(form: Format) -> None:
         ({"encoding": "rot13"}, "encoding is text, hex or base64"),
         ({"secret": "", "public_key": "AAAA"}, "32 bytes"),
         ({"secret": "", "public_key": base64.b64encode(bytes(32)).decode()}, "small order"),
-        ({"algorithm": "md5"}, "unknown algorithm 'md5'"),
-        ({"algorithm": "ed25519"}, "Ed25519 public key is 32 bytes"),
-        ({"algorithm": "ed25519", "secret": KEY64, "encoding": "base64"}, "an ed25519 key a public_key"),
-        ({"algorithm": "hmac-sha256", "secret": "", "public_key": KEY64}, "an hmac-sha256 key has a secret"),
+        ({"algorithm": "md5"}, "dialect tg1 has no md5"),
+        ({"algorithm": "ed25519"}, "one of ed25519, rsa-pkcs1-sha256, ecdsa-p256-sha256 a public_key"),
+        (
+            {"algorithm": "ed25519", "secret": KEY64, "encoding": "base64"},
+            "a key of hmac-sha256, hmac-sha384, hmac-sha512 has a secret",
+        ),
+        ({"algorithm": "hmac-sha256", "secret": "", "public_key": KEY64}, "hmac-sha256 has a secret"),
         ({"id": "a b"}, "key id 'a b'"),
         ({"state": "gone"}, "unknown state 'gone'"),
         ({"state": "pending"}, "only a public key waits"),

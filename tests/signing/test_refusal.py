@@ -19,8 +19,10 @@ from tradeguard.signing.material import Hmac
 from tradeguard.signing.refusal import Refusal, Said
 from tradeguard.signing.rows import BINANCE, ROWS, TG1
 from tradeguard.signing.signer import Signer
+from tradeguard.signing.verifier import Verifier
 
 ID = "0" * 31 + "1"
+READERS = make_guard().dialects
 
 
 def told(denial: Denial) -> tuple[int, dict[bytes, bytes], dict[str, Any]]:
@@ -130,7 +132,7 @@ def test_a_guarded_venue_tells_strangers_of_a_dialect_the_same_whatever_is_wrong
         denial = run(guard.admit(request))
         assert isinstance(denial, Denial)
         codes.add(denial.code)
-        shape = shape_of(request, "binance")
+        shape = shape_of(request, "binance", READERS)
         answers.add(_plain(refuse(denial, ID, challenge=guard.challenge, shape=shape)))
     assert len(codes) >= 5
     assert len(answers) == 1
@@ -164,20 +166,20 @@ def _admitted(run: Run, request: Request) -> Request:
 def test_the_shape_is_that_of_the_dialect_which_the_request_speaks(
     run: Run, request_: Any, default: str, name: str | None
 ) -> None:
-    shape = shape_of(_admitted(run, request_()), default)
+    shape = shape_of(_admitted(run, request_()), default, READERS)
     assert (shape.name if shape is not None else None) == name
 
 
 def test_at_the_door_there_is_only_the_default() -> None:
-    assert shape_of(None) is None
-    assert shape_of(None, "binance") is BINANCE
+    assert shape_of(None, "", READERS) is None
+    assert shape_of(None, "binance", {}) is BINANCE
 
 
 def test_a_claim_of_another_proof_gets_the_default() -> None:
     request = make_request(headers=[(b"authorization", b"Bearer x")])
     request.claim = Claim("bearer", "x")
-    assert shape_of(request) is None
-    assert shape_of(request, "binance") is BINANCE
+    assert shape_of(request, "", READERS) is None
+    assert shape_of(request, "binance", READERS) is BINANCE
 
 
 def test_a_row_of_ones_own_is_answered_in_its_own_words(run: Run) -> None:
@@ -190,7 +192,7 @@ def test_a_row_of_ones_own_is_answered_in_its_own_words(run: Run) -> None:
     )
     row = replace(BINANCE, name="kraken", refuse=ours)
     request = make_request(headers=[(b"x-mbx-apikey", b"a")])
-    shape = shape_of(request, "", {"kraken": row})
+    shape = shape_of(request, "", {"kraken": Verifier(row)})
     answer = refuse(Denial("signature.wrong"), ID, challenge="c", shape=shape)
     assert (answer.status, json.loads(answer.body)) == (200, {"error": ["EAPI:Invalid key"], "request_id": ID})
     assert refuse(Denial("scope.missing"), ID, challenge="c", shape=shape).status == 403
@@ -203,11 +205,11 @@ def test_a_refusal_that_says_nothing_to_strangers_is_refused() -> None:
 
 
 def test_nothing_of_a_default_that_is_no_row_is_guessed() -> None:
-    assert shape_of(None, "bianance") is None
+    assert shape_of(None, "bianance", READERS) is None
 
 
 def test_a_form_of_the_dialect_is_answered_in_its_shape(run: Run) -> None:
     request = sign(BINA, "POST", b"/v1/orders", body=b"symbol=A", content_type=FORM, at=NOW - 9 * SECOND)
     denial = run(make_guard().admit(request))
-    body = json.loads(refuse(denial, ID, challenge="", shape=shape_of(request)).body)
+    body = json.loads(refuse(denial, ID, challenge="", shape=shape_of(request, "", READERS)).body)
     assert (body["code"], body["offset_ms"]) == (-1021, -9_000)

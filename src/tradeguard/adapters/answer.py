@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from tradeguard.core.decision import Denial, Face, register
 from tradeguard.core.request import Request
+from tradeguard.signing.dialect import Dialect, Reader
 from tradeguard.signing.refusal import Refusal, Said
-from tradeguard.signing.row import Row
 from tradeguard.signing.rows import ROWS
 
 UNCONFIGURED: Final = register(
@@ -46,26 +46,26 @@ def id_field(request_id: str) -> tuple[bytes, bytes]:
     return b"x-request-id", request_id.encode()
 
 
-def shape_of(request: Request | None, default: str = "", rows: Mapping[str, Row] = ROWS) -> Row | None:
+def shape_of(request: Request | None, default: str, readers: Mapping[str, Reader]) -> Dialect | None:
     """Return the dialect in which to answer: the one that the request speaks, else the default.
 
-    It goes by the claim; where there is none (yet), by which dialect's key field stands in the head. Nothing that has
-    to be proved decides.
+    It goes by the claim; where there is none (yet), by whose fields stand in the head. Nothing that has to be proved
+    decides.
 
     Args:
         request: what is answered; None where nothing has been made of it yet.
-        default: the name of a row, for those who speak none; "" for problem+json.
-        rows: the dialects by name.
+        default: the name of a dialect, for those who speak none; "" for problem+json.
+        readers: of the guard's own dialects, by name.
     """
-    if request is not None and request.claim is not None and request.claim.dialect in rows:
-        return rows[request.claim.dialect]
-    spoken = [row for row in rows.values() if row.key.name in request.headers] if request is not None else []
+    if request is not None and request.claim is not None and request.claim.dialect in readers:
+        return readers[request.claim.dialect].row
+    spoken = [reader.row for reader in readers.values() if reader.speaks(request)] if request is not None else []
     if len(spoken) == 1:
         return spoken[0]
-    return rows.get(default)
+    return readers[default].row if default in readers else ROWS.get(default)
 
 
-def refuse(denial: Denial, request_id: str, *, challenge: str, shape: Row | None = None) -> Answer:
+def refuse(denial: Denial, request_id: str, *, challenge: str, shape: Dialect | None = None) -> Answer:
     """Render a refusal, without what the policy adds to every answer over TLS and for pages (`Edge`).
 
     Args:
@@ -75,16 +75,20 @@ def refuse(denial: Denial, request_id: str, *, challenge: str, shape: Row | None
         shape: the dialect whose clients are to understand it; see `shape_of`.
     """
     status, fields, body = _render(denial.face, challenge, shape.refuse if shape is not None else None)
-    body += request_id.encode() + (b'",' + _encode(dict(denial.members)).encode()[1:] if denial.members else b'"}')
+    if body[:1] == b"{":
+        body += request_id.encode() + (b'",' + _encode(dict(denial.members)).encode()[1:] if denial.members else b'"}')
     return Answer(status, [*fields, (b"content-length", b"%d" % len(body)), id_field(request_id)], body)
 
 
 @lru_cache(512)
 def _render(face: Face, challenge: str, shape: Refusal | None) -> tuple[int, tuple[tuple[bytes, bytes], ...], bytes]:
-    """Render what all refusals of one kind share: status, fields, and the body up to the request id."""
+    """Render what all refusals of one kind share: status, fields, and the body up to the request id.
+
+    An array is the whole body: clients go by the places in it, so what we add stands in fields of the head.
+    """
     public, _, _, executed, retry_after = face
     said, media_type = (_problem(face), _PROBLEM) if shape is None else (shape.say(face), shape.media_type)
-    members = dict(said.body)
+    members = said.body if isinstance(said.body, Mapping) else None
     fields = [
         (b"content-type", media_type.encode()),
         (b"x-content-type-options", b"nosniff"),
@@ -92,12 +96,16 @@ def _render(face: Face, challenge: str, shape: Refusal | None) -> tuple[int, tup
     ]
     if shape is not None:
         fields.append((b"tradeguard-code", public.encode()))
-        members |= {"executed": executed} if executed else {}
+        if executed and members is not None:
+            members = {**members, "executed": executed}
+        elif executed:
+            fields.append((b"tradeguard-executed", executed.encode()))
     if retry_after is not None:
         fields.append((b"retry-after", b"%d" % retry_after))
     if said.status == 401:
         fields.append((b"www-authenticate", challenge.encode()))
-    return said.status, tuple(fields), _encode({**members, "request_id": ""}).encode()[:-2]
+    body = _encode({**members, "request_id": ""})[:-2] if members is not None else _encode(list(said.body))
+    return said.status, tuple(fields), body.encode()
 
 
 def _problem(face: Face) -> Said:

@@ -38,9 +38,9 @@ class Edge(NamedTuple):
         if not self.fields and not self.speaks and not request.fields:
             kept = [field for field in theirs if field[0].lower() != b"x-request-id"]
             return [*kept, id_field(request.id)]
-        ours = {b"x-request-id", *(name for name, _ in (*self.fields, *request.fields) if name != b"vary")}
+        ours = {name for name, _ in (*self.fields, *request.fields)} - {b"vary"} | {b"x-request-id"}
         kept = [field for field in theirs if not self._says(field[0].lower(), ours)]
-        return [*kept, id_field(request.id), *request.fields, *self._added(kept)]
+        return [*kept, id_field(request.id), *request.fields, *(self._added(kept) if self.fields else ())]
 
     def dress_answer(self, answer: Answer) -> Fields:
         """Return the fields of an answer of ours, with those that the policy adds."""
@@ -88,7 +88,7 @@ def refusal(guard: Guard, denial: Denial, id: str, request: Request | None = Non
         id: of the request.
         request: None where nothing has been made of it yet.
     """
-    shape = shape_of(request, guard.policy.refusals)
+    shape = shape_of(request, guard.policy.refusals, guard.dialects)
     answer = refuse(denial, id, challenge=guard.challenge, shape=shape)
     return answer if request is None else answer._replace(fields=[*answer.fields, *request.fields])
 
@@ -97,7 +97,7 @@ def ready(guard: Guard, request: Request, grant: Grant) -> Answer | None:
     """Return the answer of an operation that the guard answers itself, recorded already; None for all others."""
     if request.operation is None or not request.operation.answer:
         return None
-    shape = shape_of(request, guard.policy.refusals)
+    shape = shape_of(request, guard.policy.refusals, guard.dialects)
     answer = answer_of(request.operation.answer, request, grant, guard.runtime.now(), shape)
     guard.finish(request, answer.status)
     return answer._replace(fields=[*answer.fields, *request.fields])

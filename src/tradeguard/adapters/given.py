@@ -51,6 +51,7 @@ def open_guard(
 
         guard = build_guard(None if config is True else config, blocking=blocking)
     guard = guard if isinstance(guard, Guard) else guard()
-    if guard.policy.refusals not in ("", *ROWS):
-        raise ConfigError(f"policy: refusals is {' or '.join(ROWS)}, or empty, not {guard.policy.refusals!r}")
+    known = {**ROWS, **guard.dialects}
+    if guard.policy.refusals not in ("", *known):
+        raise ConfigError(f"policy: refusals is {' or '.join(known)}, or empty, not {guard.policy.refusals!r}")
     return guard

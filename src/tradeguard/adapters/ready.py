@@ -14,14 +14,15 @@ from tradeguard.adapters.answer import Answer, id_field
 from tradeguard.core.decision import Grant
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.request import Request
-from tradeguard.signing.row import Row
+from tradeguard.signing.dialect import Dialect
+from tradeguard.signing.refusal import fill
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = 1_000_000
 _LIMIT: Final = re.compile(rb'"([^"]+)";[qr]=([0-9]+);[wt]=([0-9]+)')  # an item of RateLimit and of RateLimit-Policy
 
 
-def answer_of(answer: str, request: Request, grant: Grant, now: int, shape: Row | None = None) -> Answer:
+def answer_of(answer: str, request: Request, grant: Grant, now: int, shape: Dialect | None = None) -> Answer:
     """Return the whole response of a ready operation. HEAD gets the fields without the body.
 
     Args:
@@ -48,13 +49,13 @@ def answer_of(answer: str, request: Request, grant: Grant, now: int, shape: Row 
     return Answer(200, fields, b"" if request.method == "HEAD" else body)
 
 
-def _tell_time(_request: Request, _grant: Grant, now: int, shape: Row | None) -> dict[str, Any]:
+def _tell_time(_request: Request, _grant: Grant, now: int, shape: Dialect | None) -> Any:
     if shape is not None and shape.clock:
-        return {shape.clock: now // shape.unit}
+        return fill(shape.clock, now)
     return {"time_ns": now, "iso": _iso(now)}
 
 
-def _tell_who(request: Request, grant: Grant, _now: int, _shape: Row | None) -> dict[str, Any]:
+def _tell_who(request: Request, grant: Grant, _now: int, _shape: Dialect | None) -> dict[str, Any]:
     """Tell who the caller was found to be; `offset_ms` is their clock against ours, as in `freshness.stale`."""
     principal, credential, address = grant.principal, request.credential, request.peer.address
     told: dict[str, Any] = {"request_id": request.id, "source": address.text if address is not None else None}
@@ -100,7 +101,7 @@ def _iso(at: int) -> str:
         return str(at)
 
 
-READY: Final[Mapping[str, Callable[[Request, Grant, int, Row | None], dict[str, Any]]]] = {
+READY: Final[Mapping[str, Callable[[Request, Grant, int, Dialect | None], Any]]] = {
     "time": _tell_time,
     "whoami": _tell_who,
 }

@@ -206,7 +206,7 @@ def _fields(environ: Environ) -> list[tuple[bytes, bytes]]:
         if name.startswith("HTTP_")
     ]
     kind, length = environ.get("CONTENT_TYPE"), environ.get("CONTENT_LENGTH")
-    if kind and not (kind == "text/plain" and environ.get("SERVER_SOFTWARE", "").startswith("WSGIServer/")):
+    if kind and not (kind == "text/plain" and (environ.get("SERVER_SOFTWARE") or "").startswith("WSGIServer/")):
         fields.append((b"content-type", kind.encode("latin-1", "replace")))
     if length:
         fields.append((b"content-length", length.encode("latin-1", "replace")))

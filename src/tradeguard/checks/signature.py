@@ -5,20 +5,29 @@ and the commit refuses what was proved with such a version: a revocation that th
 record that somebody brought back into the store.
 """
 
+import hmac
+import json
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from types import MappingProxyType
 
 from tradeguard.core.conditions import Below, Condition, Outcome
 from tradeguard.core.credential import Claim, Credential
 from tradeguard.core.decision import Denial, Refused, register
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord, Material, key_number
+from tradeguard.core.policy import Operations, Policy
 from tradeguard.core.ports import Following, Keys, Port
 from tradeguard.core.request import Request
-from tradeguard.signing.material import make_dummy
+from tradeguard.signing.algorithm import signature_sizes
+from tradeguard.signing.dialect import Dialect, Reader, make_reader
+from tradeguard.signing.material import Hmac, make_dummy
+from tradeguard.signing.phrase import Phrase
+from tradeguard.signing.place import Header
 from tradeguard.signing.row import REQUIRED_COVERAGE, Row
 from tradeguard.signing.rows import TG1
-from tradeguard.signing.verifier import Signed, Verifier
+from tradeguard.signing.shift import LITERAL, find_run
+from tradeguard.signing.verifier import Signed
 
 UNKNOWN = register("signature.unknown", unproven=True, hint="No key record has this id.")
 MISMATCH = register(
@@ -50,6 +59,18 @@ SUPERSEDED = register(
     hint="The key record is older than the latest change of the key: this node had not heard of the change yet (it has "
     "by the next request), or an old record was brought back into the store.",
 )
+PHRASE = register(
+    "signature.passphrase",
+    unproven=True,
+    hint="The signature verifies, but the passphrase is another, or the key has none: give it one, or rotate it.",
+)
+UNBOUND = register(
+    "signature.unbound",
+    status=403,
+    text="This key must be held to networks before it can be used. Ask the venue to set them.",
+    hint="The dialect leaves the body or the time unsigned, so its keys are good from their own networks only, and "
+    "this one has none. They are given when a key is made: issue another with `tradeguard keys new --network`.",
+)
 MISSING = register("signature.missing", unproven=True, hint="The request names a key but carries no signature.")
 AMBIGUOUS = register(
     "signature.ambiguous", unproven=True, hint="The request carries the fields of two dialects; send one."
@@ -61,7 +82,7 @@ class Signature:
 
     Args:
         keys: where key records are found.
-        dialects: the rows that are understood.
+        dialects: those that are understood: rows, and what fits none.
         accept: names of rows that are used although their signature leaves parts of a request uncovered.
 
     Raises:
@@ -71,12 +92,17 @@ class Signature:
     name = "signature"
     kinds: frozenset[type] = frozenset({Below})
 
-    def __init__(self, keys: Keys, dialects: Iterable[Row] = (TG1,), accept: Iterable[str] = ()) -> None:
+    def __init__(self, keys: Keys, dialects: Iterable[Dialect] = (TG1,), accept: Iterable[str] = ()) -> None:
         rows, accepted = tuple(dialects), frozenset([accept] if isinstance(accept, str) else accept)
         _check_rows(rows, accepted)
         self._keys, self._following = keys, keys if isinstance(keys, Following) else None
-        self._verifiers: Mapping[str, Verifier] = {row.name: Verifier(row) for row in rows}
-        self._dummies = {algorithm: make_dummy(algorithm) for row in rows for algorithm in row.algorithms}
+        self.dialects: Mapping[str, Reader] = MappingProxyType({row.name: make_reader(row) for row in rows})
+        self._dummies = {
+            (algorithm, size): make_dummy(algorithm, size)
+            for row in rows
+            for algorithm in row.algorithms
+            for size in signature_sizes(algorithm)
+        }
         self.ports: tuple[Port, ...] = (keys,)
         self.challenge = ", ".join(row.challenge for row in rows)
 
@@ -87,16 +113,25 @@ class Signature:
             Refused: the fields of two rows, or a field that is malformed or stands twice.
         """
         found: Claim | None = None
-        for verifier in self._verifiers.values():
-            claim = verifier.claim(request)
+        for reader in self.dialects.values():
+            claim = reader.claim(request)
             if claim is not None:
-                if found is not None and not (found.bare and claim.bare):
-                    raise Refused(Denial(AMBIGUOUS))
-                found = claim
+                found = claim if found is None else self._choose(found, claim, request)
         if found is None:
-            for verifier in self._verifiers.values():
-                verifier.check_absent(request)
+            for reader in self.dialects.values():
+                reader.check_absent(request)
         return found
+
+    def check_plan(self, _policy: Policy, operations: Operations, /) -> None:
+        """Raise `ConfigError` where a row does not part path and query, and two paths could so pass for each other."""
+        rows = [reader.row for reader in self.dialects.values()]
+        close = [row.name for row in rows if isinstance(row, Row) and LITERAL in row.guards]
+        run = find_run(operation.id.partition(" ")[2] for operation in operations.all) if close else None
+        if run is not None:
+            raise ConfigError(
+                f"dialect {close[0]} signs path and query as one text, so {run[0]} with a query can pass for {run[1]} "
+                "with another: keep one of the two, or name one otherwise"
+            )
 
     async def prove(self, request: Request, claim: Claim, /) -> Denial | None:
         """Verify the signature; set credential and principal if it holds.
@@ -106,19 +141,31 @@ class Signature:
         """
         if claim.bare:
             return Denial(MISSING)
-        verifier = self._verifiers[claim.dialect]
-        signed = verifier.read(request, claim, await request.body())
-        record = await self._keys.find(claim.key_id)
+        reader = self.dialects[claim.dialect]
+        signed = reader.read(request, claim, await request.body())
+        record = await self._keys.find(signed.key_id)
         material, denial = self._material(record, claim, signed)
-        digest = sha256(signed.message).digest()
-        if not await material.verify(signed.message, signed.signature) or record is None or denial is not None:
+        message = await _verify(material, signed)
+        digest = sha256(message or signed.message).digest()
+        if message is None or record is None or denial is not None:
             return denial or Denial(WRONG)
+        if signed.phrase is not None and not _knows(record, signed.phrase):
+            return Denial(PHRASE)
         if not record.usable(request.received):
             return Denial(UNUSABLE, detail=record.state)
-        request.prove(_credential(verifier, signed, claim, digest), record.principal)
+        request.claim = claim if claim.key_id else claim._replace(key_id=signed.key_id)
+        request.prove(_credential(reader, signed, digest), record.principal)
         if self._following is not None:
             self._following.used(record, request.received)
         return None
+
+    async def __call__(self, request: Request, /) -> Denial | None:
+        """Return `signature.unbound` where a key of a dialect that leaves too much unsigned is good from anywhere."""
+        credential, principal = request.credential, request.principal
+        if credential is None or principal is None or principal.networks:
+            return None
+        reader = self.dialects.get(credential.dialect)
+        return Denial(UNBOUND) if reader is not None and reader.row.bound else None
 
     def conditions(self, request: Request, /) -> Iterable[Condition]:
         """Return the `Below` of the key's version, none for unsigned requests."""
@@ -144,38 +191,91 @@ class Signature:
             return Denial(REVOKED)
         return None
 
+    def _choose(self, found: Claim, claim: Claim, request: Request) -> Claim:
+        """Return the claim that is meant where two dialects name the key alike: one of them alone is signed or nonced.
+
+        Raises:
+            Refused: both are meant.
+        """
+        if not claim.key_id or (found.bare and claim.bare):
+            return found
+        if not found.key_id:
+            return claim
+        ours, theirs = self.dialects[found.dialect].row, self.dialects[claim.dialect].row
+        alike = isinstance(ours, Row) and isinstance(theirs, Row) and ours.key == theirs.key
+        if alike and found.bare != claim.bare:
+            return claim if found.bare else found
+        if alike and _is_meant(ours, theirs, request):
+            return found
+        if alike and _is_meant(theirs, ours, request):
+            return claim
+        raise Refused(Denial(AMBIGUOUS))
+
     def _material(self, record: KeyRecord | None, claim: Claim, signed: Signed) -> tuple[Material, Denial | None]:
         if record is None:
-            return self._dummies[signed.algorithm], Denial(UNKNOWN)
+            return self._dummies[signed.algorithm, len(signed.signature)], Denial(UNKNOWN)
         if record.dialect != claim.dialect or record.algorithm != signed.algorithm:
-            return self._dummies[signed.algorithm], Denial(MISMATCH)
+            return self._dummies[signed.algorithm, len(signed.signature)], Denial(MISMATCH)
         return record.material, None
 
 
-def _credential(verifier: Verifier, signed: Signed, claim: Claim, digest: bytes) -> Credential:
+def _is_meant(row: Dialect, other: Dialect, request: Request) -> bool:
+    """Tell whether a request speaks a row and not the other, whose fields are the same but for a nonce in the head."""
+    if not (isinstance(row, Row) and isinstance(other, Row) and row.signature == other.signature):
+        return False
+    mine, theirs = row.nonce, other.nonce
+    if isinstance(mine, Header) and theirs is None:
+        return mine.name in request.headers
+    return mine is None and isinstance(theirs, Header) and theirs.name not in request.headers
+
+
+async def _verify(material: Material, signed: Signed) -> bytes | None:
+    """Return the message that the signature is over, or None; each reading of it is tried, whatever the others said."""
+    held = signed.message if await material.verify(signed.message, signed.signature) else None
+    for message in signed.others:
+        if await material.verify(message, signed.signature) and held is None:
+            held = message
+    return held
+
+
+def _knows(record: KeyRecord, phrase: Phrase) -> bool:
+    """Tell whether a passphrase is the key's; of a key without one nobody knows it."""
+    material = record.material
+    if not isinstance(material, Hmac) or not record.passphrase:
+        return False
+    digest = phrase.value if phrase.hashed else material.blind(phrase.value)
+    return hmac.compare_digest(digest, bytes.fromhex(record.passphrase))
+
+
+def _credential(reader: Reader, signed: Signed, digest: bytes) -> Credential:
+    row = reader.row
     return Credential(
-        claim.dialect,
+        row.name,
         signed.algorithm,
-        claim.key_id,
+        signed.key_id,
         signed.signed_at,
         signed.signed_at + signed.window.past,
         signed.nonce,
         digest,
-        verifier.coverage,
+        row.coverage,
         signed.window,
+        signed.rises,
+        row.nonce_width,
     )
 
 
-def _check_rows(rows: tuple[Row, ...], accepted: frozenset[str]) -> None:
+def _check_rows(rows: tuple[Dialect, ...], accepted: frozenset[str]) -> None:
     names = [row.name for row in rows]
     if not rows or len(set(names)) != len(names):
         raise ConfigError("Signature: dialects lists at least one row, and none twice")
     if not accepted <= set(names):
         raise ConfigError(f"Signature: accept names {min(accepted - set(names))!r}, which is none of the dialects")
-    for row in rows:
-        short = sorted(REQUIRED_COVERAGE - row.coverage)
-        if short and row.name not in accepted:
-            raise ConfigError(
-                f"dialect {row.name} does not sign {', '.join(short)}: whoever holds one signed request can change "
-                f"them; if the venue's clients leave you no choice, say accept=({row.name!r},)"
-            )
+    short = {row.name: sorted(REQUIRED_COVERAGE - row.coverage) for row in rows if row.name not in accepted}
+    open_parts = {name: parts for name, parts in short.items() if parts}
+    if open_parts:
+        said = "; dialect ".join(f"{name} does not sign {', '.join(parts)}" for name, parts in open_parts.items())
+        names = [row.name for row in rows if row.name in {*accepted, *open_parts}]
+        raise ConfigError(
+            f"dialect {said}: whoever holds one signed request can change them; if the venue's clients leave you no "
+            f"choice, say accept = {json.dumps(names)}"
+        )

@@ -45,7 +45,7 @@ TREE: Final[Tree] = {
         },
     ),
     "coexist": ("Show who still comes by the host's own authentication.", "coexist"),
-    "dialects": ("Show the ways in which requests can be signed.", "policy"),
+    "dialects": ("Show how requests can be signed, and what that covers.", "dialects"),
     "config": (
         "Look at the configuration.",
         {

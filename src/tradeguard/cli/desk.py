@@ -14,12 +14,14 @@ from tradeguard.cli.screen import Notes, Screen, Stop, Unusable
 from tradeguard.cli.secret import VARIABLE
 from tradeguard.config import Loaded, load_settings, open_journal, open_state
 from tradeguard.config.build import make_checks, open_sealed
+from tradeguard.config.rules import own_rows
 from tradeguard.config.stores import check_data
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.plan import Plan
 from tradeguard.core.policy import Operations, Policy
+from tradeguard.keys.dialect import SPOKEN
 from tradeguard.keys.format import Env
 from tradeguard.keys.issuer import Issuer
 from tradeguard.keys.sealed import SealedKeys
@@ -107,7 +109,8 @@ def open_issuer(desk: Desk, env: Env = "live") -> Generator[Issuer]:
             state = prepare(lambda: open_state(loaded, own_environment(), busy=_PATIENCE))
             opened.callback(state.close)
         mark = _mark(loaded, desk.policy)
-        yield Issuer(desk.keys, journal, state=state, policy=desk.policy, policy_mark=mark, env=env)
+        rows = {**SPOKEN, **own_rows(loaded.settings)}
+        yield Issuer(desk.keys, journal, state=state, policy=desk.policy, policy_mark=mark, env=env, rows=rows)
 
 
 def say_when(loaded: Loaded) -> str:

@@ -7,17 +7,20 @@ from urllib.parse import urlsplit
 
 import click
 
+from tradeguard.cli.dialect import Dialect, read_key, unwrap, with_dialect
 from tradeguard.cli.options import FILE, with_json
 from tradeguard.cli.screen import Screen, lay_out, plain
-from tradeguard.cli.secret import make_private_key, read_public_key, read_secret, read_small
+from tradeguard.cli.secret import read_public_key, read_secret, read_small
 from tradeguard.core.decision import CATALOGUE, Denial, Refused
+from tradeguard.core.errors import ConfigError
 from tradeguard.core.frame import canonical_path
 from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.core.secret import Secret
 from tradeguard.signing.explain import Difference, Explanation, Verdict, verify
 from tradeguard.signing.explain import explain as hold
-from tradeguard.signing.material import ED25519, HMAC_SHA256, Ed25519
-from tradeguard.signing.rows import ROWS
+from tradeguard.signing.material import HMACS, PAIRS, PublicKey, read_public
+from tradeguard.signing.private import find_public
+from tradeguard.signing.row import Row
 
 _AROUND: Final = 48  # characters shown before and behind a difference
 
@@ -25,29 +28,44 @@ _AROUND: Final = 48  # characters shown before and behind a difference
 @click.command("explain")
 @click.argument("method")
 @click.argument("url")
-@click.option("--text", type=FILE, required=True, help="A file with the client's string-to-sign.")
-@click.option("--dialect", type=click.Choice(list(ROWS)), default="tg1", show_default=True, help="How it is signed.")
+@click.option(
+    "--text", type=FILE, help="A file with the client's string-to-sign. [default: none; the server's is shown]"
+)
+@with_dialect
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header as sent, also Host.")
 @click.option("--data", help="The body, as text.")
 @click.option("--data-file", type=FILE, help="A file with the body, byte for byte as sent.")
-@click.option("--algorithm", type=click.Choice([HMAC_SHA256, ED25519]), help="Of the key. [default: as the text says]")
+@click.option("--algorithm", type=click.Choice([*HMACS, *PAIRS]), help="Of the key. [default: as the signature says]")
 @click.option("--secret-file", type=FILE, help="A file with the secret or private key, to verify the signature too.")
 @click.option("--public-key", type=FILE, help="A file with the public key, instead.")
 @with_json
-def explain(screen: Screen, method: str, url: str, text: str, dialect: str, **given: Any) -> None:
+def explain(screen: Screen, method: str, url: str, text: str | None, dialect: Dialect, **given: Any) -> None:
     """Find where a client's string-to-sign leaves the server's.
 
     METHOD, URL, headers and body are those of the request as it was sent. Exit code 0: nothing is wrong with it; 1:
     what is wrong is shown.
     """
-    row, theirs = ROWS[dialect], read_small(text)
-    request = _read_request(method, url, given)
-    key = _read_key(given)
-    explained = hold(row, request, theirs, _algorithm(given, key, dialect))
+    row = _as_row(dialect)
+    request, key = _read_request(method, url, given), _read_key(given, row)
+    explained, theirs = _hold(row, request, text, _algorithm(given, key, row))
     verdict = verify(row, request, explained, theirs, key) if key is not None else None
-    screen.show(_describe(explained, verdict), _tell(dialect, explained, verdict))
+    screen.show(_describe(explained, verdict), _tell(row.name, explained, verdict, compared=text is not None))
     if explained.difference or explained.refusals or (verdict is not None and not verdict.ours):
         raise click.exceptions.Exit(1)
+
+
+def _as_row(dialect: Dialect) -> Row:
+    if isinstance(dialect, Row):
+        return dialect
+    raise click.UsageError(
+        f"dialect {dialect.name} signs tokens that say themselves what they are over; it has no text"
+    )
+
+
+def _hold(row: Row, request: Request, text: str | None, algorithm: str) -> tuple[Explanation, bytes]:
+    """Hold the client's text against ours; without one, ours against itself."""
+    theirs = read_small(text) if text is not None else hold(row, request, b"", algorithm).text
+    return hold(row, request, theirs, algorithm), theirs
 
 
 def _read_request(method: str, url: str, given: dict[str, Any]) -> Request:
@@ -92,25 +110,27 @@ def _read_header(text: str) -> tuple[bytes, bytes]:
     return name.strip().lower().encode(), value.strip().encode()
 
 
-def _read_key(given: dict[str, Any]) -> Secret | Ed25519 | None:
+def _read_key(given: dict[str, Any], row: Row) -> Secret | PublicKey | None:
     if given["secret_file"] is not None and given["public_key"] is not None:
         raise click.UsageError("--secret-file or --public-key, one of the two")
     if given["public_key"] is not None:
-        return Ed25519(read_public_key(given["public_key"]))
+        return read_public(read_public_key(given["public_key"]))
     if given["secret_file"] is None:
         return None
-    secret = read_secret(given["secret_file"], False)
-    if given["algorithm"] == ED25519 or secret.startswith(b"-----BEGIN"):
-        return Ed25519(make_private_key(secret).public_key().public_bytes_raw())
-    return Secret(secret)
+    secret, _ = unwrap(read_secret(given["secret_file"], False))
+    try:
+        key = read_key(secret, given["algorithm"], row)
+        return key if isinstance(key, Secret) else find_public(key)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
 
 
-def _algorithm(given: dict[str, Any], key: Secret | Ed25519 | None, dialect: str) -> str:
+def _algorithm(given: dict[str, Any], key: Secret | PublicKey | None, row: Row) -> str:
     """Return the algorithm that was named, or that the key has; empty where only the text can tell."""
     known: str | None = given["algorithm"]
-    found = known or (ED25519 if isinstance(key, Ed25519) else "")
-    if found and found not in ROWS[dialect].algorithms:
-        raise click.UsageError(f"dialect {dialect} has no {found}; it has {', '.join(ROWS[dialect].algorithms)}")
+    found = known or ("" if key is None or isinstance(key, Secret) else key.algorithm)
+    if found and found not in row.algorithms:
+        raise click.UsageError(f"dialect {row.name} has no {found}; it has {', '.join(row.algorithms)}")
     return found
 
 
@@ -119,6 +139,7 @@ def _describe(explained: Explanation, verdict: Verdict | None) -> dict[str, Any]
     place = {} if found is None else {**found._asdict(), "ours": _text(found.ours), "theirs": _text(found.theirs)}
     return {
         "text": _text(explained.text),
+        "message": explained.message,
         "lines": [{"part": part, "value": _text(value)} for part, value in explained.lines],
         "difference": place or None,
         "advice": list(explained.advice),
@@ -127,18 +148,20 @@ def _describe(explained: Explanation, verdict: Verdict | None) -> dict[str, Any]
     }
 
 
-def _tell(dialect: str, explained: Explanation, verdict: Verdict | None) -> Iterator[str]:
+def _tell(dialect: str, explained: Explanation, verdict: Verdict | None, *, compared: bool) -> Iterator[str]:
     yield f"What the server signs ({dialect}):"
+    if len(explained.readings) > 1:
+        yield f"  {plain(explained.message)}, the nearest of the {len(explained.readings)} texts that it takes"
     named = {f"{number} {part}": _text(value) or '""' for number, (part, value) in enumerate(explained.lines, 1)}
     yield from (f"  {line}" for line in lay_out({plain(name): plain(value) for name, value in named.items()}))
-    if explained.difference is None:
+    if compared and explained.difference is None:
         yield "The client's text is the same, byte for byte."
-    else:
+    elif explained.difference is not None:
         yield from _point(explained.difference)
     yield from (f"* {advice}" for advice in explained.advice)
     yield from (line for denial in explained.refusals for line in _object(denial))
     if verdict is not None:
-        yield _say(verdict)
+        yield _say(verdict, compared=compared)
         yield from (f"* {advice}" for advice in verdict.advice)
 
 
@@ -158,10 +181,10 @@ def _object(denial: Denial) -> Iterator[str]:
     yield f"* {CATALOGUE[denial.code].hint}"
 
 
-def _say(verdict: Verdict) -> str:
+def _say(verdict: Verdict, *, compared: bool) -> str:
     if verdict.ours:
         return "The signature verifies. If the request is refused all the same, look at its time, nonce and scopes."
-    whose = "the client's text, not the server's" if verdict.theirs else "neither text"
+    whose = "the client's text, not the server's" if verdict.theirs else "neither text" if compared else "another text"
     return f"The signature does not verify: it is over {whose}."
 
 

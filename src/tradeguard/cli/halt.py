@@ -12,7 +12,7 @@ import click
 from tradeguard.cli.desk import open_desk, own_environment, prepare
 from tradeguard.cli.options import DURATION, TIME, confirm, find_actor, together, with_config, with_json, with_yes
 from tradeguard.cli.screen import Screen, Stop, Table, Unusable, lay_out, plain
-from tradeguard.cli.secret import make_private_key, read_secret, read_small, with_secret
+from tradeguard.cli.secret import make_ed25519_key, read_secret, read_small, with_secret
 from tradeguard.config import open_journal, open_state
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import BackendDown, ConfigError
@@ -166,7 +166,7 @@ def _sign(to: Proposal | Record, given: Mapping[str, Any], keys: Keys) -> Record
     secret, key = read_secret(given["secret_file"], given["secret_stdin"]), drive(keys.find(given["key"]))
     if key is None:
         raise Stop(f"there is no key {given['key']!r}; `tradeguard keys list` shows those there are")
-    return sign(to, key.id, make_private_key(secret) if key.algorithm == ED25519 else Secret(secret))
+    return sign(to, key.id, make_ed25519_key(secret) if key.algorithm == ED25519 else Secret(secret))
 
 
 def _read_proposal(path: str) -> Record:

@@ -9,6 +9,7 @@ import time
 import tomllib
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
@@ -18,7 +19,7 @@ import click
 from tradeguard.cli.desk import open_desk, open_issuer
 from tradeguard.cli.options import FILE, together, with_actor, with_config, with_dry_run, with_json
 from tradeguard.cli.screen import Screen, Stop, Unusable, plain
-from tradeguard.cli.secret import read_secret, warn_if_open, with_secret
+from tradeguard.cli.secret import read_passphrase, read_secret, warn_if_open, with_secret
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import BackendDown, ConfigError
 from tradeguard.keys.bulk import Report, import_lines
@@ -27,6 +28,7 @@ from tradeguard.keys.lines import Decrypt, Format, Reading, read_lines
 
 _SHOWN: Final = 100  # faults that are shown to people
 _SUFFIXES: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+_SECRETS: Final = ("secret", "passphrase")
 Progress = Callable[[Report], object]
 
 
@@ -38,8 +40,8 @@ class _Column(click.ParamType[tuple[str, str]]):
         column, equals, text = str(value).partition("=")
         if not equals:
             self.fail(f"{column!r}: write column=value", param, ctx)
-        if column == "secret":
-            self.fail("a secret never stands on the command line; use --secret-file or --secret-stdin", param, ctx)
+        if column in _SECRETS:
+            self.fail("a secret never stands on the command line; see --secret-file and --passphrase-file", param, ctx)
         return column, text
 
 
@@ -68,6 +70,7 @@ _with_reading: Final = together(
 @click.option("--skip-bad", is_flag=True, help="Import the good lines although there are bad ones.")
 @click.option("--faults", type=FILE, help="Write the bad lines' numbers and reasons to this file (CSV).")
 @with_secret
+@click.option("--passphrase-file", type=FILE, help="A file with the passphrase of --id, in dialects that have one.")
 @with_actor
 @with_config
 @with_json
@@ -85,6 +88,7 @@ def keys_import(
     faults: str | None,
     secret_file: str | None,
     secret_stdin: bool,
+    passphrase_file: str | None,
     **how: Any,
 ) -> None:
     """Take over the keys of an existing venue: their ids and secrets go on working.
@@ -93,9 +97,10 @@ def keys_import(
     is imported and all bad lines are told. With --skip-bad the good ones go in. An import that was stopped is carried
     on by running it again.
 
-    Columns: id, secret or public_key, encoding (text, hex, base64), proof, dialect, algorithm, owner, account, parent,
-    on_behalf_of, label, tier, scopes, roles, permissions (as --mapping says), networks, restrictions, binding, state,
-    created, not_before, expires, reason, waiver. Only id and one of secret and public_key must be there.
+    Columns: id, secret or public_key, encoding (text, hex, base64), passphrase or passphrase_hmac, proof, dialect,
+    algorithm, owner, account, parent, on_behalf_of, label, tier, scopes, roles, permissions (as --mapping says),
+    networks, restrictions, binding, state, created, not_before, expires, reason, waiver. Only id and one of secret and
+    public_key must be there, and the passphrase in dialects that have one; of that only its HMAC is kept.
 
     With the dialect bearer (secrets that are sent along) secret_sha256, its digest, may stand for the secret, and an
     empty id is made from it, for clients that send nothing but the secret. A secret that can be guessed is refused.
@@ -103,11 +108,11 @@ def keys_import(
     reading = _make_reading(**how)
     once = skip_bad or dry_run
     with ExitStack() as opened:
-        if id is not None and file is not None:
-            raise click.UsageError("FILE or --id, one of the two")
+        if (id is not None and file is not None) or (id is None and passphrase_file is not None):
+            raise click.UsageError("FILE, or --id with --passphrase-file where it has one; one of the two")
         if id is not None:
             kind: Format = "jsonl"
-            source = _one_line(id, read_secret(secret_file, secret_stdin))
+            source = _one_line(id, read_secret(secret_file, secret_stdin), passphrase_file)
         else:
             source = opened.enter_context(_open_file(file, screen))
             kind = form or _guess(file)
@@ -131,7 +136,7 @@ class _Intake:
     """One import: how lines are read, and who imports them."""
 
     def __init__(self, issuer: Issuer, form: Format, reading: Reading, actor: str, reason: str) -> None:
-        self._issuer, self._reading = issuer, reading
+        self._issuer, self._reading = issuer, replace(reading, rows=issuer.rows)
         self._form: Format = form
         self._actor, self._reason = actor, reason
 
@@ -209,10 +214,11 @@ class _Stream(io.TextIOWrapper):
         return False
 
 
-def _one_line(id: str, secret: bytes) -> TextIO:
+def _one_line(id: str, secret: bytes, passphrase_file: str | None) -> TextIO:
     """Return a file of the one key that the command line describes."""
+    passphrase = read_passphrase(passphrase_file) if passphrase_file is not None else ""
     try:
-        return io.StringIO(json.dumps({"id": id, "secret": secret.decode()}) + "\n")
+        return io.StringIO(json.dumps({"id": id, "secret": secret.decode(), "passphrase": passphrase}) + "\n")
     except UnicodeDecodeError:
         raise click.UsageError("the secret is no text; import it from a file, with a column encoding") from None
 

@@ -1,10 +1,12 @@
 """`tradeguard keys new`: a key and its secret, shown once."""
 
 import time
+from contextlib import ExitStack
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from tradeguard.cli.desk import Desk, open_desk, open_issuer
 from tradeguard.cli.options import FILE, TIME, together, with_actor, with_config, with_json
@@ -12,15 +14,16 @@ from tradeguard.cli.record import document, fields
 from tradeguard.cli.screen import Screen, lay_out
 from tradeguard.cli.secret import Handover, read_proof, read_public_key, with_secret_out
 from tradeguard.config import Settings
-from tradeguard.config.rules import DIALECTS, bearer_end, bearer_fields
+from tradeguard.config.rules import DIALECTS, bearer_end, bearer_fields, make_rows
 from tradeguard.core.drive import drive
+from tradeguard.core.errors import ConfigError
 from tradeguard.core.principal import UNRESTRICTED, Restrictions
+from tradeguard.keys.dialect import find_dialect
 from tradeguard.keys.format import Env
-from tradeguard.keys.issuer import Issued
+from tradeguard.keys.issuer import Issued, Issuer
 from tradeguard.keys.text import show_time
 from tradeguard.signing.bearer import BEARER, BEARER_SHA256
-from tradeguard.signing.material import ED25519, HMAC_SHA256
-from tradeguard.signing.rows import ROWS
+from tradeguard.signing.material import HMACS, PAIRS
 
 _SHOWN: Final = ("id", "state", "owner", "dialect", "algorithm", "scopes", "by roles", "networks", "expires")
 
@@ -36,8 +39,16 @@ class _Money(click.ParamType[Decimal]):
             self.fail(f"{value!r} is no amount of money", param, ctx)
 
 
+class _Dialect(click.ParamType[str]):
+    name = "name"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a built-in one; those of the configuration are found when it is read."""
+        return [CompletionItem(name) for name in DIALECTS if name.startswith(incomplete)]
+
+
 with_possession: Final = together(
-    click.option("--public-key", type=FILE, help="The client's own Ed25519 public key: PEM, or base64."),
+    click.option("--public-key", type=FILE, help="The client's own public key: PEM, or base64."),
     click.option("--proof", type=FILE, help="What `tradeguard sign possession` printed for the client."),
 )
 _with_holder: Final = together(
@@ -78,15 +89,15 @@ _LIMITS: Final = ("accounts", "symbols", "sides", "order_notional", "day_notiona
 @_with_holder
 @click.option(
     "--dialect",
-    type=click.Choice(DIALECTS),
+    type=_Dialect(),
     default="tg1",
     show_default=True,
-    help="How it signs; bearer: its secret is sent along.",
+    help="How it signs, as `tradeguard dialects` or the configuration names it; bearer: its secret is sent along.",
 )
 @click.option(
     "--algorithm",
-    type=click.Choice([HMAC_SHA256, ED25519, BEARER_SHA256]),
-    help="What it signs with. [default: hmac-sha256; ed25519 with --public-key; bearer-sha256 for bearer]",
+    type=click.Choice([*HMACS, *PAIRS, BEARER_SHA256]),
+    help="What it signs with. [default: that of --public-key, else the first that the dialect has]",
 )
 @with_possession
 @_with_limits
@@ -113,24 +124,30 @@ def keys_new(
 ) -> None:
     """Issue a key and show its secret, once.
 
-    The secret is what the client signs with. For an ed25519 key it is the private key; a client that makes its own
-    key pair gives --public-key and --proof instead, and nobody else ever has its private key.
+    The secret is what the client signs with. Where the algorithm has key pairs (ed25519, rsa-..., ecdsa-...) it is the
+    private key; a client that makes its own pair gives --public-key and --proof instead, and nobody else ever has its
+    private key. Some dialects have a passphrase beside the secret; it is made and shown too.
 
     The secret of a bearer key is sent along with every request. Its SHA-256 is kept, and nothing is signed: such keys
     are for clients that cannot sign yet, until the day that bearer.until of the configuration names.
 
     What --only-... and --max-... say is carried with the key, and not enforced yet.
     """
-    algorithm = algorithm or (BEARER_SHA256 if dialect == BEARER else ED25519 if public_key else HMAC_SHA256)
-    _check(dialect, algorithm, public_key, proof, count)
+    _check(public_key, proof, count)
     given["restrictions"] = Restrictions(**{name: given.pop(name) for name in _LIMITS})
     if public_key is not None and proof is not None:
         given |= {"public_key": read_public_key(public_key), "proof": read_proof(proof)}
-    with open_desk(config, screen) as desk, open_issuer(desk, env) as issuer, Handover(screen, secret_out) as out:
+    with ExitStack() as opened:
+        desk = opened.enter_context(open_desk(config, screen))
+        issuer = opened.enter_context(open_issuer(desk, env))
+        algorithm = _choose(issuer, dialect, algorithm, given.get("public_key"))
+        out = opened.enter_context(Handover(screen, secret_out))
         for _ in range(count):
             issued = drive(issuer.issue(dialect=dialect, algorithm=algorithm, **given))
             show_issued(screen, out, issued, many=count > 1, cure=f"revoke it: {_revoke(issued)}")
         _warn(screen, desk, dialect, given["restrictions"])
+        if not given["networks"]:
+            _warn_unbound(screen, desk, dialect)
 
 
 def show_issued(screen: Screen, out: Handover, issued: Issued, *, many: bool, cure: str) -> None:
@@ -141,10 +158,14 @@ def show_issued(screen: Screen, out: Handover, issued: Issued, *, many: bool, cu
     out.give(issued, document(issued.record, now), lines, many=many, cure=cure)
 
 
-def _check(dialect: str, algorithm: str, public_key: str | None, proof: str | None, count: int) -> None:
-    algorithms = ROWS[dialect].algorithms if dialect in ROWS else (BEARER_SHA256,)
-    if algorithm not in algorithms:
-        raise click.UsageError(f"dialect {dialect} has no {algorithm}; it has {', '.join(algorithms)}")
+def _choose(issuer: Issuer, dialect: str, algorithm: str | None, public_key: bytes | None) -> str:
+    try:
+        return find_dialect(dialect, issuer.rows).choose(algorithm or "", public_key)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _check(public_key: str | None, proof: str | None, count: int) -> None:
     if (public_key is None) != (proof is None):
         raise click.UsageError("--public-key and --proof go together: `tradeguard sign possession` makes the proof")
     if public_key is not None and count > 1:
@@ -162,6 +183,14 @@ def _warn(screen: Screen, desk: Desk, dialect: str, restrictions: Restrictions) 
         screen.note(f"Warning: servers do not take {dialect} yet; add it to signature.dialects of the configuration.")
     elif dialect == BEARER:
         screen.note(_say_how(desk.loaded.settings))
+
+
+def _warn_unbound(screen: Screen, desk: Desk, dialect: str) -> None:
+    if any(row.bound for row in make_rows(desk.loaded.settings) if row.name == dialect):
+        screen.note(
+            f"Warning: {dialect} leaves bodies or times unsigned, so servers refuse a key that is good from anywhere "
+            "(signature.unbound). Revoke this one, and issue another with --network."
+        )
 
 
 def _say_how(settings: Settings) -> str:

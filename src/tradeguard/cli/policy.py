@@ -1,9 +1,9 @@
-"""`tradeguard operations | dialects | config`: what the configuration says, and what there is to say."""
+"""`tradeguard operations | config`: what the configuration says, and what there is to say."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -14,11 +14,6 @@ from tradeguard.config import check, explain, json_schema
 from tradeguard.core.decision import Refused
 from tradeguard.core.frame import canonical_path
 from tradeguard.core.policy import Operation, Operations
-from tradeguard.signing.bearer import BEARER, BEARER_SHA256
-from tradeguard.signing.row import REQUIRED_COVERAGE, Header, Parameter, Row
-from tradeguard.signing.rows import ROWS
-
-_SECOND: Final = 1_000_000_000
 
 
 @click.command("show")
@@ -36,17 +31,6 @@ def operations_show(screen: Screen, config: str | None, method: str | None, path
     known = Operations(load(config).settings.operations)
     rows = known.all if method is None or path is None else [_match(known, method, path)]
     screen.show([_describe(row) for row in rows] if method is None else _describe(rows[0]), _table(rows))
-
-
-@click.command("dialects")
-@with_json
-def dialects(screen: Screen) -> None:
-    """Show the ways in which requests can be signed.
-
-    The last one, bearer, signs nothing: the secret is sent along, until the day that bearer.until names.
-    """
-    known = [*map(_describe_row, ROWS.values()), _describe_bearer()]
-    screen.show(known, [line for dialect in known for line in _tell(dialect)])
 
 
 @click.command("show")
@@ -116,53 +100,6 @@ def _table(rows: Iterable[Operation]) -> Iterable[str]:
 
 def _costs(row: Operation) -> str:
     return " ".join(f"{name}={cost}" for name, cost in row.costs.items()) or "-"
-
-
-def _describe_row(row: Row) -> dict[str, Any]:
-    places = {name: getattr(row, name) for name in ("key", "time", "nonce", "signature", "width")}
-    return {
-        "dialect": row.name,
-        "algorithms": sorted(row.algorithms),
-        "covers": sorted(row.coverage),
-        "uncovered": sorted(REQUIRED_COVERAGE - row.coverage),
-        "fields": {name: _place(place) for name, place in places.items() if place is not None},
-        "encoding": row.encoding,
-        "past_seconds": row.window.past / _SECOND,
-        "future_seconds": row.window.future / _SECOND,
-    }
-
-
-def _describe_bearer() -> dict[str, Any]:
-    return {
-        "dialect": BEARER,
-        "algorithms": [BEARER_SHA256],
-        "covers": [],
-        "uncovered": sorted(REQUIRED_COVERAGE),
-        "fields": {"secret": "header authorization; bearer.header and bearer.key name others"},
-        "encoding": None,
-        "past_seconds": None,
-        "future_seconds": None,
-    }
-
-
-def _tell(known: Mapping[str, Any]) -> list[str]:
-    window = "none: it ends on the day that bearer.until names, and what is sent again until then is done again"
-    if known["past_seconds"] is not None:
-        window = f"{known['past_seconds']:g} s back, {known['future_seconds']:g} s ahead"
-    lines = [
-        known["dialect"],
-        f"  algorithms  {' '.join(known['algorithms'])}",
-        f"  covers      {', '.join(known['covers']) or 'nothing'}",
-        *(f"  {name:<10}  {place}" for name, place in known["fields"].items()),
-        f"  window      {window}",
-    ]
-    if known["uncovered"]:
-        lines.insert(3, f"  leaves out  {', '.join(known['uncovered'])}: name it in signature.accept to use it")
-    return lines
-
-
-def _place(place: Header | Parameter) -> str:
-    return f"{'header' if isinstance(place, Header) else 'parameter'} {place.name.decode()}"
 
 
 def _value(text: str) -> Any:

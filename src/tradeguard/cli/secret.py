@@ -5,29 +5,34 @@ import json
 import os
 import stat
 import sys
-from contextlib import suppress
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any, Final, Self
 
 import click
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tradeguard.cli.options import FILE, together
 from tradeguard.cli.screen import Screen, Stop, Unusable, silence
+from tradeguard.core.errors import ConfigError
 from tradeguard.keys.issuer import Issued
 from tradeguard.keys.text import decode_base64
+from tradeguard.signing.material import PAIRS, read_public, signature_sizes
+from tradeguard.signing.private import PrivateKey, read_private_key
 
 VARIABLE: Final = "TRADEGUARD_SECRET"
 _LARGEST: Final = 65_536  # bytes of a secret or key in a file
+_PROOFS: Final = frozenset(size for algorithm in PAIRS for size in signature_sizes(algorithm))
+_MOST: Final = 256  # bytes of a passphrase: it stands in a header
 
 with_secret: Final = together(
     click.option("--secret-file", type=FILE, help="A file with the secret or private key, and nothing else."),
     click.option("--secret-stdin", is_flag=True, help="Read it from stdin. Without either: TRADEGUARD_SECRET."),
 )
 with_secret_out: Final = click.option(
-    "--secret-out", type=FILE, help="Write the secret to this new file (mode 0600) instead of showing it."
+    "--secret-out",
+    type=FILE,
+    help="Write the secret to this new file (mode 0600) instead of showing it; one with a passphrase as JSON.",
 )
 
 
@@ -74,46 +79,73 @@ def warn_if_open(descriptor: int, name: str, screen: Screen) -> None:
         screen.note(f"Warning: others can read {name}; if it holds secrets, chmod 600 it")
 
 
-def make_private_key(content: bytes) -> Ed25519PrivateKey:
+def read_passphrase(path: str) -> str:
+    """Return the passphrase in a file, without the line break at its end.
+
+    Raises:
+        UsageError: it is empty, long or no text.
+        Stop: it cannot be read.
+    """
+    content = read_small(path).removesuffix(b"\n").removesuffix(b"\r")
+    if not content or len(content) > _MOST or not content.isascii():
+        raise click.UsageError(f"--passphrase-file {path}: a passphrase has 1 to {_MOST} ASCII characters")
+    return content.decode()
+
+
+def make_private_key(content: bytes) -> PrivateKey:
+    """Read a private key of Ed25519, RSA or P-256: PEM, or the 32 bytes of Ed25519 in base64.
+
+    Raises:
+        UsageError: it is none.
+    """
+    raw = _decode(content, {32})
+    try:
+        return read_private_key(content.strip() if raw is None else raw)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def make_ed25519_key(content: bytes) -> Ed25519PrivateKey:
     """Read an Ed25519 private key: PEM, or its 32 bytes in base64.
 
     Raises:
         UsageError: it is none.
     """
-    if content.startswith(b"-----BEGIN"):
-        with suppress(ValueError, TypeError, UnsupportedAlgorithm):
-            key = load_pem_private_key(content, None)
-            if isinstance(key, Ed25519PrivateKey):
-                return key
-    elif (raw := _decode(content)) is not None:
-        return Ed25519PrivateKey.from_private_bytes(raw)
-    raise click.UsageError("this is no Ed25519 private key: a PEM without password, or 32 bytes in base64")
+    try:
+        key = make_private_key(content)
+    except click.UsageError:
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise click.UsageError("this is no Ed25519 private key: a PEM without password, or 32 bytes in base64")
+    return key
 
 
 def read_public_key(path: str) -> bytes:
-    """Read an Ed25519 public key from a file: PEM, or its 32 bytes in base64.
+    """Read a public key from a file: PEM, or base64 of its DER or of the 32 bytes of Ed25519.
+
+    Returns:
+        It in the form in which it is kept.
 
     Raises:
         UsageError: it is none.
     """
     content = read_small(path).strip()
-    if content.startswith(b"-----BEGIN"):
-        with suppress(ValueError, UnsupportedAlgorithm):
-            key = load_pem_public_key(content)
-            if isinstance(key, Ed25519PublicKey):
-                return key.public_bytes_raw()
-    elif (raw := _decode(content)) is not None:
-        return raw
-    raise click.UsageError(f"{path} is no Ed25519 public key: PEM, or 32 bytes in base64")
+    value = content if content.startswith(b"-----BEGIN") else _decode(content)
+    try:
+        if value is None:
+            raise ConfigError("a public key is PEM, or base64 of its DER or of the 32 bytes of Ed25519")
+        return read_public(value).reveal()
+    except ConfigError as error:
+        raise click.UsageError(f"{path} is no public key: {error}") from None
 
 
 def read_proof(path: str) -> bytes:
-    """Read a proof of possession from a file: 64 bytes in base64.
+    """Read a proof of possession from a file: a signature in base64.
 
     Raises:
         UsageError: it is none.
     """
-    proof = _decode(read_small(path).strip(), 64)
+    proof = _decode(read_small(path).strip(), _PROOFS)
     if proof is None:
         raise click.UsageError(f"{path} is no proof of possession: `tradeguard sign possession` makes one")
     return proof
@@ -164,13 +196,18 @@ class Handover:
         Raises:
             Stop: the secret cannot be written.
         """
-        secret = issued.secret.reveal().decode() if issued.secret is not None else None
+        shown = {
+            name: value.reveal().decode()
+            for name, value in (("secret", issued.secret), ("passphrase", issued.passphrase))
+            if value is not None
+        }
         told = "The secret is shown this once. Hand it over safely; nobody can look it up later."
         try:
-            if secret is not None and self._path is not None:
-                self._write(json.dumps({"id": issued.record.id, "secret": secret}) if many else secret)
-            elif secret is not None:
-                self._screen.show({**document, "secret": secret}, [*lines, f"secret     {secret}", told])
+            if shown and self._path is not None:
+                one_text = not many and len(shown) == 1
+                self._write(shown["secret"] if one_text else json.dumps({"id": issued.record.id, **shown}))
+            elif shown:
+                self._screen.show({**document, **shown}, [*lines, *_lay_out(shown), told])
                 sys.stdout.flush()
         except (OSError, ValueError) as error:
             silence()
@@ -179,9 +216,10 @@ class Handover:
                 f"key {issued.record.id} was made, but its secret could not be written ({reason}), so nobody has it; "
                 f"{cure}"
             ) from None
-        if secret is not None and self._path is not None:
-            self._screen.show({**document, "secret_file": self._path}, [*lines, f"secret     in {self._path}"])
-        elif secret is None:
+        if shown and self._path is not None:
+            where = [f"{name:<10} in {self._path}" for name in shown]
+            self._screen.show({**document, "secret_file": self._path}, [*lines, *where])
+        elif not shown:
             self._screen.show(document, lines)
 
     def _write(self, line: str) -> None:
@@ -201,10 +239,18 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read(_LARGEST + 2)
 
 
-def _decode(text: bytes, size: int = 32) -> bytes | None:
-    """Read base64 of either alphabet, with or without padding; None unless it is so many bytes."""
+def _lay_out(shown: dict[str, str]) -> list[str]:
+    """Return secrets as people copy them: a PEM on lines of its own."""
+    lines: list[str] = []
+    for name, text in shown.items():
+        lines += [name, *text.splitlines()] if "\n" in text else [f"{name:<10} {text}"]
+    return lines
+
+
+def _decode(text: bytes, sizes: Collection[int] = ()) -> bytes | None:
+    """Read base64 of either alphabet, with or without padding; None unless it is of one of these sizes, if any."""
     try:
         value = decode_base64(text.decode("ascii"))
     except ValueError:
         return None
-    return value if len(value) == size else None
+    return value if not sizes or len(value) in sizes else None

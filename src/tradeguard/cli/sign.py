@@ -11,19 +11,27 @@ from typing import Any, Final, NamedTuple, cast
 from urllib.parse import SplitResult, urlsplit
 
 import click
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from tradeguard.cli.dialect import Dialect, read_key, unwrap, with_dialect
 from tradeguard.cli.options import FILE, together, with_json
 from tradeguard.cli.screen import Screen, Stop, lay_out, plain
-from tradeguard.cli.secret import make_private_key, read_secret, read_small, with_secret
+from tradeguard.cli.secret import (
+    make_private_key,
+    read_passphrase,
+    read_secret,
+    read_small,
+    with_secret,
+)
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.secret import Secret
 from tradeguard.keys.possession import possession_text
+from tradeguard.signing.coinbase_advanced import CoinbaseSigner
 from tradeguard.signing.encoding import encode_base64url
-from tradeguard.signing.material import ED25519, HMAC_SHA256
+from tradeguard.signing.material import ED25519, HMACS, PAIRS
 from tradeguard.signing.message import FORM
-from tradeguard.signing.row import Parameter, Row
-from tradeguard.signing.rows import ROWS
+from tradeguard.signing.private import PrivateKey, find_public, sign
+from tradeguard.signing.row import Field, Row
 from tradeguard.signing.signer import Outgoing, Signer
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -48,11 +56,12 @@ _with_request: Final = together(
     click.argument("method"),
     click.argument("url"),
     click.option("--key", required=True, metavar="ID", help="The id of the key."),
-    click.option("--dialect", type=click.Choice(list(ROWS)), default="tg1", show_default=True, help="How to sign."),
+    with_dialect,
     click.option(
-        "--algorithm", type=click.Choice([HMAC_SHA256, ED25519]),
-        help="What it signs with. [default: what its id or a PEM says, else hmac-sha256]",
+        "--algorithm", type=click.Choice([*HMACS, *PAIRS]),
+        help="What it signs with. [default: what its id or a PEM says, else the dialect's HMAC]",
     ),
+    click.option("--passphrase-file", type=FILE, help="A file with the passphrase, for dialects that have one."),
     click.option("--data", help="The body, as text."),
     click.option("--data-file", type=FILE, help="A file with the body."),
     click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header. May be given again."),
@@ -66,13 +75,14 @@ _with_request: Final = together(
 def sign_curl(screen: Screen, **given: Any) -> None:
     """Print a curl command that sends a signed request.
 
-    The signature is good for some seconds, and once; the secret is no part of it. A body with a Content-Type other than
-    application/json takes --header.
+    The signature is good for some seconds, and once. The secret is no part of it; a passphrase is, where the dialect
+    sends one along. The secret file holds what the venue gave out: the text, a PEM, or what `keys new --secret-out`
+    wrote. A body with a Content-Type other than the dialect's usual one (JSON or a form) takes --header.
     """
-    asked, row = _read_request(**given), ROWS[given["dialect"]]
-    signed = _sign(asked.request, row, given)
+    asked, dialect = _read_request(**given), given["dialect"]
+    signed = _sign(asked.request, dialect, given)
     words = _curl_words(asked, signed)
-    seconds = row.window.past / _SECOND
+    seconds = dialect.window.past / _SECOND
     screen.show(_describe(asked, signed) | {"curl": words}, shlex.join(words))
     if not screen.as_json and sys.stdout.isatty():
         screen.note(f"Good for {seconds:g} s; pipe it into sh to send it at once.")
@@ -86,7 +96,7 @@ def curl(screen: Screen, **given: Any) -> None:
     Exit code 0: it was answered with a status below 400; 1: with another, or not at all. Redirects are not followed.
     """
     asked = _read_request(**given)
-    signed = _sign(asked.request, ROWS[given["dialect"]], given)
+    signed = _sign(asked.request, given["dialect"], given)
     status, headers, body = _send(asked.scheme, signed)
     request_id = headers.get("x-request-id", "")
     document = {"status": status, "request_id": request_id, "headers": headers, "body": body.decode(errors="replace")}
@@ -100,18 +110,18 @@ def curl(screen: Screen, **given: Any) -> None:
 @click.option("--private-key", type=FILE, required=True, help="A file: PEM, or 32 bytes in base64.")
 @with_json
 def sign_possession(screen: Screen, owner: str, private_key: str) -> None:
-    """Prove the possession of a private key.
+    """Prove the possession of a private key, of Ed25519, RSA or P-256.
 
     Prints a signature for `keys new --proof`, good for this owner only. The private key stays where it is.
     """
     key = make_private_key(read_small(private_key).strip())
-    public_key = key.public_key().public_bytes_raw()
-    proof = encode_base64url(key.sign(possession_text(owner, public_key))).decode()
+    public_key = find_public(key).reveal()
+    proof = encode_base64url(sign(key, possession_text(owner, public_key))).decode()
     screen.show({"owner": owner, "public_key": encode_base64url(public_key).decode(), "proof": proof}, proof)
 
 
 def _read_request(
-    method: str, url: str, data: str | None, data_file: str | None, headers: tuple[str, ...], dialect: str, **_: Any
+    method: str, url: str, data: str | None, data_file: str | None, headers: tuple[str, ...], dialect: Dialect, **_: Any
 ) -> Asked:
     if data is not None and data_file is not None:
         raise click.UsageError("--data or --data-file, one of the two")
@@ -121,7 +131,7 @@ def _read_request(
     body = data.encode() if data is not None else read_small(data_file) if data_file is not None else b""
     fields = [_read_header(header) for header in headers]
     given = dict(fields).get(b"content-type")
-    usual = FORM if isinstance(ROWS[dialect].time, Parameter) else b"application/json"
+    usual = FORM if _takes_forms(dialect) else b"application/json"
     content_type = given if given is not None else usual if body else b""
     rest = tuple(field for field in fields if field[0] != b"content-type")
     authority = place.netloc.lower().removesuffix(f":{_PORTS[place.scheme]}")
@@ -151,19 +161,40 @@ def _read_header(text: str) -> tuple[bytes, bytes]:
     return name.lower().encode(), value.strip().encode()
 
 
-def _sign(request: Outgoing, row: Row, given: dict[str, Any]) -> Outgoing:
-    secret = read_secret(given["secret_file"], given["secret_stdin"])
-    key = _make_key(secret, given["key"], given["algorithm"])
+def _takes_forms(dialect: Dialect) -> bool:
+    """Tell whether a body is a form unless something else is said."""
+    if not isinstance(dialect, Row):
+        return False
+    return dialect.body == "form" or "form" in dialect.parts or (dialect.body != "json" and _in_body(dialect))
+
+
+def _in_body(row: Row) -> bool:
+    return any(isinstance(place, Field) for place in row.places)
+
+
+def _sign(request: Outgoing, dialect: Dialect, given: dict[str, Any]) -> Outgoing:
+    secret, phrase = unwrap(read_secret(given["secret_file"], given["secret_stdin"]))
+    passphrase = phrase if given["passphrase_file"] is None else read_passphrase(given["passphrase_file"])
+    ours = given["key"].startswith(_OURS)
     try:
-        return Signer(row, given["key"], key).sign(request, time.time_ns())
+        key = read_key(secret, given["algorithm"] or (ED25519 if ours else None), dialect)
+        return _make_signer(dialect, given["key"], key, passphrase).sign(request, time.time_ns())
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
 
 
-def _make_key(secret: bytes, id: str, algorithm: str | None) -> Secret | Ed25519PrivateKey:
-    if algorithm is None and (id.startswith(_OURS) or secret.startswith(b"-----BEGIN")):
-        algorithm = ED25519
-    return make_private_key(secret) if algorithm == ED25519 else Secret(secret)
+def _make_signer(
+    dialect: Dialect, id: str, key: Secret | PrivateKey, passphrase: str | None
+) -> Signer | CoinbaseSigner:
+    if not isinstance(dialect, Row):
+        if isinstance(key, Secret | RSAPrivateKey):
+            raise ConfigError(f"dialect {dialect.name} has {', '.join(dialect.algorithms)}; give a private key as PEM")
+        return dialect.make_signer(id, key)
+    if (dialect.passphrase is None) == (passphrase is not None):
+        need = "has no passphrase; name the key's own with --dialect, or leave --passphrase-file out"
+        need = need if passphrase else "has a passphrase: --passphrase-file"
+        raise ConfigError(f"dialect {dialect.name} {need}")
+    return Signer(dialect, id, key, passphrase)
 
 
 def _fields(signed: Outgoing) -> dict[str, str]:

@@ -9,10 +9,10 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tradeguard.clients.attempt import Attempts
+from tradeguard.clients.attempt import Attempts, Signs
 from tradeguard.clients.outward import add_fields, make_body
 from tradeguard.core.errors import ConfigError
-from tradeguard.signing.signer import Outgoing, Signer
+from tradeguard.signing.signer import Outgoing
 
 if TYPE_CHECKING:
     from httpx2 import Auth
@@ -36,7 +36,7 @@ class TradeguardAuth(Auth):
 
     requires_request_body = True
 
-    def __init__(self, signer: Signer, origin: str | None = None) -> None:
+    def __init__(self, signer: Signs, origin: str | None = None) -> None:
         self._attempts = Attempts(signer, origin)
 
     def auth_flow(self, request: Any) -> Generator[Any, Any, None]:
@@ -48,11 +48,15 @@ class TradeguardAuth(Auth):
         host, kind = (request.headers.get(name, "") for name in ("host", "content-type"))
         target, content = request.url.raw_path, request.content
         out = Outgoing(request.method, host, target, kind.encode(request.headers.encoding), content)
-        signed = self._attempts.sign(str(request.url), out)
+        signed = self._attempts.sign(str(request.url), out, request)
         if signed.target != target:
             request.url = request.url.copy_with(raw_path=signed.target)
         if signed.body != content:
             request.stream = make_body(request.stream, signed.body)
             request.headers["content-length"] = str(len(signed.body))
+            request.headers.pop("transfer-encoding", None)
+        if signed.content_type != out.content_type:
+            request.headers.pop("content-type", None)
+            request.headers.update({"content-type": signed.content_type.decode()} if signed.content_type else {})
         request.headers = add_fields(request.headers, signed.headers)
         yield request

@@ -137,6 +137,8 @@ def _unused(loaded: Loaded) -> Iterator[str]:
     given = frozenset(scope for scopes in loaded.settings.roles.values() for scope in scopes)
     for scope in sorted(set(loaded.settings.policy.scopes) - asked - given):
         yield f"policy.scopes: no operation asks for {scope!r} and no role gives it"
+    for name in sorted(loaded.settings.dialects.keys() - set(loaded.settings.signature.dialects)):
+        yield f"{dot(['dialects', name])}: nobody can sign so; name it in signature.dialects"
 
 
 def _bearer(loaded: Loaded, now: int) -> Iterator[str]:

@@ -89,7 +89,7 @@ def explain(loaded: Loaded) -> list[Row]:
     fixed = [Row(key, _text(loaded.value(key)), origin) for key, origin in loaded.origins.items()]
     named = [
         Row(dot([section, name]), _text(value), FILE)
-        for section in ("roles", "operations")
+        for section in ("dialects", "roles", "operations")
         for name, value in getattr(loaded.settings, section).items()
     ]
     rates = [Row(dot(path), _text(value), origin) for path, value, origin in explain_quotas(loaded.settings)]

@@ -23,16 +23,18 @@ from tradeguard.core.ports import Keys
 from tradeguard.core.principal import SCOPES
 from tradeguard.core.proxy import Proxies
 from tradeguard.signing.bearer import BEARER
+from tradeguard.signing.coinbase_advanced import COINBASE_ADVANCED, CoinbaseAdvanced
 from tradeguard.signing.row import Row
 from tradeguard.signing.rows import ROWS
+from tradeguard.signing.written import RowError, read_row
 
 _TIES: Final = 20  # of rows that say different things about one path, more are not listed
 _SECTIONS: Final = frozenset({"roles", "proxies", "cors"})  # of a policy: each has a section of its own
 SERVERS: Final = frozenset({"redis", "postgres"})
 """The backends that are servers of their own."""
 _TAKES: Final = ("url", "name", "deadline_seconds", "accept_unknown_server")  # what a server takes; the last: Redis
-DIALECTS: Final = (*ROWS, BEARER)
-"""What signature.dialects may name."""
+DIALECTS: Final = (*ROWS, COINBASE_ADVANCED.name, BEARER)
+"""What signature.dialects may name, beside those that the section dialects describes."""
 _DAY: Final = 86_400_000_000_000
 _KEYLIKE = re.compile(r"(env|systemd):[A-Za-z0-9_-]{43}", re.ASCII)
 
@@ -84,9 +86,23 @@ def make_connections(settings: Settings) -> list[Connections]:
     return [Connections(**given.model_dump())]
 
 
-def make_rows(settings: Settings) -> tuple[Row, ...]:
-    """Return the rows of the dialects that the section signature names; `bearer` signs nothing and has none."""
-    return tuple(ROWS[name] for name in settings.signature.dialects if name != BEARER)
+def own_rows(settings: Settings) -> dict[str, Row]:
+    """Return the rows that the section dialects describes, by name.
+
+    Raises:
+        ConfigError: one of them is wrong.
+    """
+    return {name: read_row(name, written) for name, written in settings.dialects.items()}
+
+
+def make_rows(settings: Settings) -> tuple[Row | CoinbaseAdvanced, ...]:
+    """Return the dialects that the section signature names; `bearer` signs nothing, and is none of them."""
+    known: dict[str, Row | CoinbaseAdvanced] = {
+        **ROWS,
+        COINBASE_ADVANCED.name: COINBASE_ADVANCED,
+        **own_rows(settings),
+    }
+    return tuple(known[name] for name in settings.signature.dialects if name != BEARER)
 
 
 def make_signature(settings: Settings, keys: Keys) -> list[Signature]:
@@ -207,15 +223,25 @@ def _keys(settings: Settings) -> Iterator[Fault]:
         yield Fault("keys.stale_seconds", "must be above keys.poll_seconds")
 
 
+def _dialects(settings: Settings) -> Iterator[Fault]:
+    for name, written in settings.dialects.items():
+        try:
+            read_row(name, written)
+        except RowError as error:
+            for path, text in error.faults:
+                yield Fault(dot(["dialects", name, *path]), text)
+
+
 def _signature(settings: Settings) -> Iterator[Fault]:
     dialects, accept = settings.signature.dialects, settings.signature.accept
+    known = (*DIALECTS, *settings.dialects)
     unknown = [
         Fault(
             dot(["signature", "dialects", place]),
-            f"no dialect is called {name!r}; there are {', '.join(DIALECTS)}{nearest(name, DIALECTS)}",
+            f"no dialect is called {name!r}{nearest(name, known) or '; there are ' + ', '.join(known)}",
         )
         for place, name in enumerate(dialects)
-        if name not in DIALECTS
+        if name not in known
     ]
     strange = [
         Fault(dot(["signature", "accept", place]), f"{name!r} is none of signature.dialects{nearest(name, dialects)}")
@@ -223,8 +249,26 @@ def _signature(settings: Settings) -> Iterator[Fault]:
         if name not in dialects
     ]
     yield from unknown + strange
-    if not unknown and not strange:
+    if not unknown and not strange and not list(_dialects(settings)):
         yield from refusal("signature", partial(make_signature, settings, MemoryKeys()))
+
+
+def _refusals(settings: Settings) -> Iterator[Fault]:
+    name, known = settings.policy.refusals, {*ROWS, *settings.signature.dialects} - {BEARER}
+    if name not in ("", *known):
+        yield Fault("policy.refusals", f"no dialect is called {name!r}{nearest(name, sorted(known))}")
+
+
+def _timeless(settings: Settings) -> Iterator[Fault]:
+    """Find messages that nothing dates, and a state that forgets at its end which of them were used."""
+    if settings.state.backend == "memory":
+        for row in make_rows(settings) if not [*_dialects(settings), *_signature(settings)] else ():
+            if isinstance(row, Row) and row.timeless:
+                yield Fault(
+                    "state.backend",
+                    f'"memory" forgets at a restart which messages were used, and those of {row.name} have no time: '
+                    'take "sqlite" or a server',
+                )
 
 
 def _bearer(settings: Settings) -> Iterator[Fault]:
@@ -289,8 +333,11 @@ _RULES: Final[tuple[tuple[frozenset[str], Callable[[Settings], Iterator[Fault]]]
     (frozenset({"connections"}), _connections),
     (frozenset({"state"}), _state),
     (frozenset({"keys"}), _keys),
+    (frozenset({"dialects"}), _dialects),
     (frozenset({"signature", "bearer"}), _bearer),
-    (frozenset({"signature"}), _signature),
+    (frozenset({"signature", "dialects"}), _signature),
+    (frozenset({"signature", "dialects", "state"}), _timeless),
+    (frozenset({"signature", "policy"}), _refusals),
     (frozenset({"policy"}), _policy),
     (frozenset({"policy", "roles"}), _roles),
     (frozenset({"operations"}), _operations),

@@ -195,7 +195,9 @@ class Signature(Section):
     """How requests are signed."""
 
     dialects: Names = Field(
-        default=("tg1",), min_length=1, description="The dialects that are understood; `bearer` too."
+        default=("tg1",),
+        min_length=1,
+        description="The dialects that are understood: of `tradeguard dialects`, or of your own.",
     )
     accept: Names = Field(
         default=(),

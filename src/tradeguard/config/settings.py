@@ -1,7 +1,7 @@
 """Settings: the configuration as a whole, the faults of what was written, and its JSON Schema."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeGuard
+from typing import Annotated, Any, Final, TypeGuard
 
 from tradeguard.config.faults import Fault, dot, nearest
 from tradeguard.config.sections import (
@@ -31,9 +31,15 @@ from tradeguard.config.sections import (
     Signature,
     State,
 )
+from tradeguard.signing.written import row_schema
 
 # isort: split
-from pydantic import Field, ValidationError  # after the file that says how to install it
+from pydantic import Field, ValidationError, WithJsonSchema  # after the file that says how to install it
+
+Dialects = Annotated[
+    dict[str, Any],  # `tradeguard.signing.written` reads them
+    WithJsonSchema({"type": "object", "additionalProperties": row_schema()}),
+]
 
 
 class Settings(Section):
@@ -46,6 +52,9 @@ class Settings(Section):
     keys: Keys = Field(default_factory=Keys)
     journal: Journal = Field(default_factory=Journal)
     signature: Signature = Field(default_factory=Signature)
+    dialects: Dialects = Field(
+        default={}, description="Dialects of your own, by name; `signature.dialects` takes them like any other."
+    )
     bearer: Bearer = Field(default_factory=Bearer)
     policy: Limits = Field(default_factory=Limits)
     lockout: Lockout = Field(default_factory=Lockout)

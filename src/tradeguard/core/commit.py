@@ -39,8 +39,9 @@ BARRIER = register(
     "commit.barrier",
     status=503,
     text="The service has just started and cannot tell whether this message was used before. Look the operation up.",
-    hint="The state forgets at a restart, and where it is lost or comes back; what was signed before could be a "
-    "replay. Ends by itself.",
+    hint="The state is new, as at its first start and where it is lost or comes back, and in memory at each start; "
+    "what was signed before could be a replay. Ends by itself, once clocks that are as far ahead as the dialect allows "
+    "have passed it: `tradeguard dialects NAME` says how far.",
     executed="unknown",
 )
 UNSURE = register(

@@ -13,7 +13,8 @@ class Window(NamedTuple):
 class Claim(NamedTuple):
     """What the head alone says: which dialect, which key; nothing of it is proved.
 
-    `bare` marks a key id without a signature: ignored on a public operation, refused on any other.
+    `bare` marks a key id without a signature: ignored on a public operation, refused on any other. Where a dialect
+    names the key in the body, `key_id` is empty until the proof has read it.
     """
 
     dialect: str
@@ -25,7 +26,8 @@ class Credential(NamedTuple):
     """What was proved: the signed facts of one message.
 
     `signed_at` and `expires` are ns UTC; `nonce` is None where the dialect has none; `digest` is SHA-256 of the signed
-    message; `coverage` names the parts of the request that the signature covers.
+    message; `coverage` names the parts of the request that the signature covers. `rises` is the value of a nonce that
+    rises with each message, of which the highest `width` are kept apart; None where there is none.
     """
 
     dialect: str
@@ -37,3 +39,5 @@ class Credential(NamedTuple):
     digest: bytes
     coverage: frozenset[str]
     window: Window
+    rises: int | None = None
+    width: int = 1

@@ -7,9 +7,9 @@ the list of checks fills gate, proof, judge and commit. A check's phase follows 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from tradeguard.core.body import LARGE, Chunk, Reader
 from tradeguard.core.commit import Committer, Standby
@@ -158,6 +158,11 @@ class Guard:
     def challenge(self) -> str:
         """What WWW-Authenticate says on a 401."""
         return self._plan.phases.challenge
+
+    @property
+    def dialects(self) -> Mapping[str, Any]:
+        """What its proofs understand, by name: readers of `tradeguard.signing`, for those who answer its clients."""
+        return self._plan.phases.dialects
 
     def reader(self, chunk: Chunk, arrived: int) -> Reader:
         """Return a reader for one body, with the guard's limits; `arrived` is when its head was complete, ns UTC."""
@@ -325,11 +330,10 @@ class Guard:
         if operation is not None and operation.lane in _INTENT and not request.coexists:
             await self._intend(request)
         vouch = partial(self._vouch, request, plan) if request.coexists else None
-        recheck = partial(self._recheck, request)
         return Grant(
             request.id,
             request.principal,
-            recheck,
+            partial(self._recheck, request),
             operation=operation,
             vouch=vouch,
             shadow=request.shadow,
@@ -345,7 +349,8 @@ class Guard:
             for gate in plan.phases.gates:
                 request.phase = gate
                 gate.passed(request, request.claim)
-        self._record.shades(request)
+        if request.shadow:
+            self._record.shades(request)
         return denial
 
     async def _vouch(self, request: Request, plan: Plan, principal: Principal) -> Denial | None:

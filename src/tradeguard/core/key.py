@@ -14,10 +14,15 @@ from tradeguard.core.principal import UNRESTRICTED, Principal, Restrictions, Sco
 
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 KeyState = Literal["pending", "active", "retiring", "suspended", "revoked", "compromised"]
-_BINDING = re.compile(r"spki-sha256:[0-9a-f]{64}|spiffe://[!-~]{1,240}", re.ASCII)
+_BLINDED = re.compile(r"(?:[0-9a-f]{64})?", re.ASCII)
+_BINDING = re.compile(r"(?:spki-sha256:[0-9a-f]{64}|spiffe://[!-~]{1,240})?", re.ASCII)
+_SHAPES: Final = (
+    ("binding", _BINDING, "spki-sha256:<64 hex digits> or spiffe://<id>"),
+    ("passphrase", _BLINDED, "the 64 hex digits of Hmac.blind(passphrase)"),
+)
 _TEXTS: Final = (
-    "dialect", "owner", "account", "parent", "on_behalf_of", "label", "tier", "binding", "predecessor", "successor",
-    "waiver", "reason", "actor",
+    "dialect", "owner", "account", "parent", "on_behalf_of", "label", "tier", "binding", "passphrase", "predecessor",
+    "successor", "waiver", "reason", "actor",
 )  # fmt: skip
 _LONGEST: Final = 256  # characters of such a text
 
@@ -99,6 +104,8 @@ class KeyRecord:
         tier: names its quotas.
         networks: CIDR allow list; empty means from anywhere.
         restrictions: what it is held to beyond its scopes.
+        passphrase: what is kept of one that clients send beside the signature: HMAC-SHA256 of it under the secret, 64
+            hex digits; empty where the dialect has none.
         binding: the client certificate it is bound to: "spki-sha256:" and 64 hex digits, or a "spiffe://" id. Carried,
             not yet enforced.
         state: only `active` and `retiring` keys verify.
@@ -128,6 +135,7 @@ class KeyRecord:
     tier: str = ""
     networks: Iterable[str] = ()
     restrictions: Restrictions = UNRESTRICTED
+    passphrase: str = ""
     binding: str = ""
     state: KeyState = "active"
     created: int | None = None
@@ -149,16 +157,11 @@ class KeyRecord:
             if names is None:
                 raise ConfigError(f"key {self.id}: {name} is a collection, not a text, and holds texts")
             object.__setattr__(self, name, names if name == "networks" else frozenset(names))
-        for name in _TEXTS:
-            text = getattr(self, name)
-            if not (isinstance(text, str) and len(text) <= _LONGEST and text.isprintable()):
-                raise ConfigError(f"key {self.id}: {name} takes at most {_LONGEST} printable characters")
+        self._check_texts()
         for name in ("created", "not_before", "expires", "version"):
             number = getattr(self, name)
             if type(number) is not int and (number is not None or name == "version"):
                 raise ConfigError(f"key {self.id}: {name} is a whole number")
-        if self.binding and not _BINDING.fullmatch(self.binding):
-            raise ConfigError(f"key {self.id}: binding is spki-sha256:<64 hex digits> or spiffe://<id>")
         if self.state not in get_args(KeyState):
             raise ConfigError(
                 f"key {self.id}: unknown state {self.state!r}; use one of {', '.join(get_args(KeyState))}"
@@ -177,6 +180,15 @@ class KeyRecord:
             and (self.not_before is None or self.not_before <= at)
             and (self.expires is None or at < self.expires)
         )
+
+    def _check_texts(self) -> None:
+        for name in _TEXTS:
+            text = getattr(self, name)
+            if not (isinstance(text, str) and len(text) <= _LONGEST and text.isprintable()):
+                raise ConfigError(f"key {self.id}: {name} takes at most {_LONGEST} printable characters")
+        for name, shape, cure in _SHAPES:
+            if not shape.fullmatch(getattr(self, name)):
+                raise ConfigError(f"key {self.id}: {name} is {cure}")
 
     def _make_principal(self) -> Principal:
         return Principal(

@@ -1,7 +1,7 @@
 """Phases: the list of checks, sorted once by what each check implements, and refused if it leaves a gap."""
 
-from collections.abc import Iterable, Sequence
-from typing import Final, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, cast
 
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.ports import (
@@ -35,6 +35,7 @@ class Phases:
 
     __slots__ = (
         "conditionals",
+        "dialects",
         "distant",
         "gates",
         "judges",
@@ -60,6 +61,8 @@ class Phases:
                 raise ConfigError(f"{check!r} is no check: it has neither __call__, claim/prove, conditions nor gate")
         if not self.proofs:
             raise ConfigError("no check proves who is asking; add Signature(keys)")
+        spoken = [getattr(proof, "dialects", {}) for proof in self.proofs]
+        self.dialects: Mapping[str, Any] = {name: reader for readers in spoken for name, reader in readers.items()}
         self.distant = tuple(_distant(self.ports))
         _check_names([_name_of(check) for check in checks], without)
 

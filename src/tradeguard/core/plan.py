@@ -71,6 +71,7 @@ class Plan:
         content = {
             "checks": [(type(check).__name__, _settings(check)) for check in self.checks],
             "proofs": self.phases.challenge,
+            "dialects": sorted(str(getattr(reader, "row", name)) for name, reader in self.phases.dialects.items()),
             "policy": {field.name: getattr(self.policy, field.name) for field in fields(self.policy)},
             "operations": sorted(self.operations.all),
         }

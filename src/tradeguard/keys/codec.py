@@ -22,15 +22,16 @@ _EMPTY: Final[tuple[Any, ...]] = ("", None, [], {})
 
 
 def describe(record: KeyRecord) -> dict[str, Any]:
-    """Return every field of a record but its material: texts, numbers (times in ns UTC), sorted lists, mappings."""
+    """Return every field of a record but material and passphrase: texts, numbers (times in ns UTC), lists, mappings."""
     fields: dict[str, Any] = {name: getattr(record, name) for name in _PLAIN}
     fields |= {name: sorted(getattr(record, name)) for name in _SETS}
     return {**fields, "algorithm": record.algorithm, "restrictions": _describe_restrictions(record.restrictions)}
 
 
 def encode_fields(record: KeyRecord) -> bytes:
-    """Return the fields as the one JSON text that stands for them, empty ones left out."""
-    fields = {name: value for name, value in describe(record).items() if value not in _EMPTY}
+    """Return the fields as the one JSON text that stands for them, empty ones left out. It is for stores only."""
+    known = {**describe(record), "passphrase": record.passphrase}
+    fields = {name: value for name, value in known.items() if value not in _EMPTY}
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 

@@ -3,6 +3,7 @@
     id       tg_<env>_<kind>_ + 24 base62 + 6 base62          public
     secret   tgs_<env>_       + 43 base62 + 6 base62          256 bits
 
+Passphrases, which some dialects have beside the secret, are 24 base62 and nothing else: 142 bits.
 The checksum is CRC32 (zlib) over all that stands before it, prefix included, in base62 (0-9 A-Z a-z) with leading
 zeros. It finds typos without a look-up and keeps secret scanners from false alarms; it proves nothing.
 """
@@ -16,12 +17,13 @@ from tradeguard.core.errors import ConfigError
 from tradeguard.core.secret import Secret
 
 Env = Literal["live", "test"]
-Kind = Literal["hmac", "ed25519", "bearer"]
+Kind = Literal["hmac", "ed25519", "rsa", "ecdsa", "bearer"]
 Scanner = Literal["gitleaks", "github", "precommit"]
 
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 _ID_BODY, _SECRET_BODY, _CHECK = 24, 43, 6  # characters; 62**43 > 2**256, 62**6 > 2**32
+_PASSPHRASE: Final = 24  # characters
 _OURS: Final = ("tg_", "tgs_")
 _ENV: Final = f"(?:{'|'.join(get_args(Env))})"
 _KIND: Final = f"(?:{'|'.join(get_args(Kind))})"
@@ -38,7 +40,7 @@ def make_id(env: Env, kind: Kind) -> str:
 
     Args:
         env: "live" or "test".
-        kind: "hmac", "ed25519" or "bearer".
+        kind: "hmac", "ed25519", "rsa", "ecdsa" or "bearer".
 
     Raises:
         ConfigError: another env or kind.
@@ -56,6 +58,11 @@ def make_secret(env: Env) -> Secret:
         ConfigError: another env.
     """
     return Secret(_make(f"tgs_{_one_of(Env, env)}_", _SECRET_BODY))
+
+
+def make_passphrase() -> Secret:
+    """Return a new passphrase, to send beside the signatures of a dialect that has one."""
+    return Secret(_draw(_PASSPHRASE))
 
 
 def plausible(id: str) -> bool:
@@ -117,8 +124,12 @@ def _one_of(options: Any, value: str) -> str:
 
 
 def _make(prefix: str, size: int) -> str:
-    text = prefix + "".join(secrets.choice(_ALPHABET) for _ in range(size))  # choice draws anew, so it has no bias
+    text = prefix + _draw(size)
     return text + _checksum(text)
+
+
+def _draw(size: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(size))  # choice draws anew, so it has no bias
 
 
 def _checksum(text: str) -> str:

@@ -6,29 +6,28 @@ not done if it cannot be recorded. What takes power away (suspend, revoke) is do
 """
 
 import logging
-import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from tradeguard.core.errors import BackendDown, ConfigError, TradeguardError
 from tradeguard.core.event import Event
-from tradeguard.core.key import KeyRecord, Material, key_number
+from tradeguard.core.key import KeyRecord, key_number
 from tradeguard.core.policy import Policy
 from tradeguard.core.ports import Journal, KeyAdmin, Runtime, State, Ticket
 from tradeguard.core.runtime import Threads
 from tradeguard.core.secret import Secret
 from tradeguard.keys import life
-from tradeguard.keys.format import Env, Kind, make_id, make_secret, plausible
+from tradeguard.keys.credentials import make_credentials
+from tradeguard.keys.dialect import SPOKEN, Spoken, find_dialect
+from tradeguard.keys.format import Env, Kind, make_id, plausible
 from tradeguard.keys.possession import check_possession
 from tradeguard.keys.text import show_time
-from tradeguard.signing.bearer import BEARER, BEARER_SHA256, BearerDigest
-from tradeguard.signing.encoding import encode_base64url
-from tradeguard.signing.material import ED25519, HMAC_SHA256, Ed25519, Hmac
+from tradeguard.signing.bearer import BEARER_SHA256
+from tradeguard.signing.material import ECDSA_P256_SHA256, ED25519, HMACS, RSA_SHA256, PublicKey
 
-_KINDS: Final[dict[str, Kind]] = {HMAC_SHA256: "hmac", ED25519: "ed25519", BEARER_SHA256: "bearer"}
+_PAIRS: Final[dict[str, Kind]] = {ED25519: "ed25519", RSA_SHA256: "rsa", ECDSA_P256_SHA256: "ecdsa"}
+_KINDS: Final[dict[str, Kind]] = {**dict.fromkeys(HMACS, "hmac"), **_PAIRS, BEARER_SHA256: "bearer"}
 _ISSUABLE: Final = frozenset({
     "scopes", "roles", "account", "parent", "on_behalf_of", "label", "tier", "networks", "restrictions", "binding",
     "not_before", "expires", "reason",
@@ -37,10 +36,15 @@ _log = logging.getLogger("tradeguard")
 
 
 class Issued(NamedTuple):
-    """A new key. `secret` is what the client signs with or sends along, to be shown once; None where it made it."""
+    """A new key, and what its client is shown once.
+
+    `secret` is what it signs with or sends along; None where it made it. `passphrase` is what it sends beside the
+    signature, in dialects that have one.
+    """
 
     record: KeyRecord
     secret: Secret | None
+    passphrase: Secret | None = None
 
 
 class Issuer:
@@ -54,6 +58,7 @@ class Issuer:
         runtime: how this host waits for the journal, and its clock.
         policy_mark: of the guard, for the events.
         env: "live" or "test", as ids and secrets say it.
+        rows: the dialects that keys may have.
     """
 
     def __init__(
@@ -66,9 +71,11 @@ class Issuer:
         runtime: Runtime | None = None,
         policy_mark: str = "",
         env: Env = "live",
+        rows: Mapping[str, Spoken] = SPOKEN,
     ) -> None:
         self.keys, self.policy = keys, policy or Policy()
         self._env: Env = env
+        self.rows = rows
         self._journal, self._state, self._runtime = journal, state, runtime or Threads()
         self.policy_mark = policy_mark
 
@@ -78,7 +85,7 @@ class Issuer:
         actor: str,
         owner: str,
         dialect: str = "tg1",
-        algorithm: str = HMAC_SHA256,
+        algorithm: str = "",
         public_key: bytes | None = None,
         proof: bytes = b"",
         **fields: Any,
@@ -89,21 +96,24 @@ class Issuer:
             actor: who issues it.
             owner: who will hold it.
             dialect: how its requests are signed; "bearer": its secret is sent along.
-            algorithm: "hmac-sha256" or "ed25519"; "bearer-sha256" with the dialect "bearer", and only there.
-            public_key: the client's own Ed25519 key; without one a pair is made and its private half shown once.
+            algorithm: one that the dialect has; by default that of the public key, else the first of the dialect.
+            public_key: the client's own, as PEM, DER or the 32 bytes of Ed25519; without one a pair is made, where the
+                algorithm has pairs, and its private half shown once.
             proof: the client's signature over `possession_text`.
             fields: further fields of the record: scopes, roles, account, parent, on_behalf_of, label, tier, networks,
                 restrictions, binding, not_before, expires, reason.
 
         Raises:
-            ConfigError: the policy does not allow it, or the proof does not hold.
+            ConfigError: the policy does not allow it, the dialect has no such algorithm, or the proof does not hold.
             BackendDown: it could not be recorded or stored; no key was made.
         """
         for name in fields.keys() - _ISSUABLE:
             raise ConfigError(f"{name!r} is not for a new key; it takes {', '.join(sorted(_ISSUABLE))}")
-        material, secret = self._make_material(algorithm, public_key)
+        kind = find_dialect(dialect, self.rows)
+        algorithm = kind.choose(algorithm, public_key)
+        made = make_credentials(kind, algorithm, self._env, public_key)
         if public_key is not None:
-            await check_possession(owner, material, proof)
+            await check_possession(owner, made.material, proof)
         given: dict[str, Any] = {"scopes": (), **fields}
         record = self._fit(
             KeyRecord(
@@ -111,13 +121,14 @@ class Issuer:
                 id=make_id(self._env, _KINDS[algorithm]),
                 owner=owner,
                 dialect=dialect,
-                material=material,
+                material=made.material,
+                passphrase=made.blinded,
                 created=self._runtime.now(),
                 actor=actor,
             )
         )
         await self._add("keys.issued", [record])
-        return Issued(record, secret)
+        return Issued(record, made.secret, made.passphrase)
 
     async def import_keys(self, records: Sequence[KeyRecord], *, actor: str, reason: str = "") -> list[KeyRecord]:
         """Take over keys that a venue has issued before: their ids and secrets go on working. All of them, or none.
@@ -145,7 +156,7 @@ class Issuer:
         """
         if record.state not in ("active", "pending") or record.version != 1:
             raise ConfigError(f"key {record.id}: import it as active or pending, and as version 1")
-        if record.state == "pending" and not isinstance(record.material, Ed25519):
+        if record.state == "pending" and not isinstance(record.material, PublicKey):
             raise ConfigError(f"key {record.id}: only a public key waits for a proof of possession")
         created = self._runtime.now() if record.created is None else record.created
         if not 0 <= created <= self._runtime.now():
@@ -173,27 +184,29 @@ class Issuer:
             overlap: how long both verify, in ns: a day by default, at most 7.
             reason: why.
             compromised: the old key stops at once, whatever the overlap.
-            public_key: the client's new Ed25519 key, where it makes its own.
+            public_key: the client's new one, where it makes its own; of the old one's algorithm.
             proof: the client's signature over `possession_text`.
 
         Raises:
             KeyConflict: the key cannot be rotated in its state, or was changed meanwhile; nothing was done.
         """
         old = await self.find(id)
-        material, secret = self._make_material(old.algorithm, public_key)
+        kind = find_dialect(old.dialect, self.rows)
+        made = make_credentials(kind, kind.choose(old.algorithm, public_key), self._env, public_key)
         if public_key is not None:
-            await check_possession(old.owner, material, proof)
+            await check_possession(old.owner, made.material, proof)
         new_id, now = make_id(self._env, _KINDS[old.algorithm]), self._runtime.now()
         retired, new = life.rotate(
-            old, new_id, material, at=now, actor=actor, overlap=overlap, reason=reason, compromised=compromised
-        )
+            old, new_id, made.material, at=now, actor=actor, overlap=overlap, reason=reason, compromised=compromised,
+            passphrase=made.blinded,
+        )  # fmt: skip
         new = self._fit(new)
         await self._recorded("keys.rotated", old, actor, f"successor {new_id}; {reason}")
         if compromised:
             await self._stop(old)
         await self._put("keys.rotated", [retired, new])
         await self._stop(old)
-        return Issued(new, secret)
+        return Issued(new, made.secret, made.passphrase)
 
     async def activate(self, id: str, *, actor: str, proof: bytes, reason: str = "") -> KeyRecord:
         """Make a pending key usable: its holder has shown to possess it.
@@ -255,28 +268,14 @@ class Issuer:
             raise ConfigError(f"there is no key {id!r}; `tradeguard keys list` shows those there are")
         return record
 
-    def _make_material(self, algorithm: str, public_key: bytes | None) -> tuple[Material, Secret | None]:
-        if algorithm not in _KINDS:
-            raise ConfigError(f"unknown algorithm {algorithm!r}; use {' or '.join(_KINDS)}")
-        if algorithm != ED25519:
-            if public_key is not None:
-                raise ConfigError("a public key is for ed25519")
-            secret = make_secret(self._env)
-            return (Hmac(secret) if algorithm == HMAC_SHA256 else BearerDigest.of(secret)), secret
-        if public_key is not None:
-            return Ed25519(public_key), None
-        seed = secrets.token_bytes(32)
-        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-        return Ed25519(public), Secret(encode_base64url(seed))
-
     def _fit(self, record: KeyRecord) -> KeyRecord:
         """Give a new record the scopes of its roles, and hold it against the policy."""
         if not record.actor:
             raise ConfigError(f"key {record.id}: say who does this (actor)")
         if not record.owner:
             raise ConfigError(f"key {record.id}: say who holds it (owner)")
-        if (record.dialect == BEARER) != (record.algorithm == BEARER_SHA256):
-            raise ConfigError(f"key {record.id}: {BEARER_SHA256} is for the dialect {BEARER}, and nothing else is")
+        kind = find_dialect(record.dialect, self.rows)
+        kind.check_passphrase(record.passphrase, kind.choose(record.algorithm))
         granted = self.policy.scopes_of(record.roles)
         if record.granted != granted:
             record = replace(record, granted=granted)

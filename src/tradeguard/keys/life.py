@@ -118,6 +118,7 @@ def rotate(
     overlap: int = DAY,
     reason: str = "",
     compromised: bool = False,
+    passphrase: str = "",
 ) -> tuple[KeyRecord, KeyRecord]:
     """Return the next version of a key, and its successor.
 
@@ -130,6 +131,7 @@ def rotate(
         overlap: how long both verify, in ns; at most 7 days.
         reason: why.
         compromised: the old key ends at once; there is no overlap.
+        passphrase: of the successor, blinded; that of the old key goes with its secret.
 
     Raises:
         ConfigError: no actor, or an overlap that is too long.
@@ -143,7 +145,8 @@ def rotate(
     else:
         until = at + overlap if old.expires is None else min(old.expires, at + overlap)
         retired = replace(retired, expires=until, successor=id)
-    return retired, _succeed(old, id, material, at, actor, reason)
+    successor = _succeed(old, id, material, at, actor, reason)
+    return retired, replace(successor, passphrase=passphrase)
 
 
 def _succeed(old: KeyRecord, id: str, material: Material, at: int, actor: str, reason: str) -> KeyRecord:

@@ -12,20 +12,23 @@ from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord, KeyState, Material
 from tradeguard.keys.codec import make_restrictions
+from tradeguard.keys.credentials import read_secret
+from tradeguard.keys.dialect import SPOKEN, Dialect, Spoken, find_dialect
 from tradeguard.keys.possession import check_possession
 from tradeguard.keys.text import check_time, decode_base64, parse_time
 from tradeguard.signing.bearer import BEARER, BEARER_SHA256, BearerDigest
-from tradeguard.signing.material import ED25519, HMAC_SHA256, make_material
+from tradeguard.signing.material import HMACS, PAIRS, Hmac, make_material
 
 Format = Literal["csv", "jsonl"]
 Decrypt = Callable[[bytes, Mapping[str, str]], bytes]
 _LINE: Final = 65_536  # characters
+_PEM: Final = "-----BEGIN"
 _LISTS: Final = ("scopes", "roles", "networks")
 _TEXTS: Final = ("owner", "account", "parent", "on_behalf_of", "label", "tier", "binding", "waiver", "reason")
 _TIMES: Final = ("created", "not_before", "expires")
 _OTHER: Final = (
-    "id", "dialect", "algorithm", "secret", "secret_sha256", "encoding", "public_key", "proof", "permissions",
-    "restrictions", "state",
+    "id", "dialect", "algorithm", "secret", "secret_sha256", "encoding", "public_key", "proof", "passphrase",
+    "passphrase_hmac", "permissions", "restrictions", "state",
 )  # fmt: skip
 COLUMNS: Final = frozenset({*_LISTS, *_TEXTS, *_TIMES, *_OTHER})
 """What a file of keys may say of a key."""
@@ -47,8 +50,10 @@ class Reading:
         at: now, ns UTC; durations count from it.
         defaults: columns for lines that leave them empty, such as dialect or owner.
         permissions: the venue's own names of permissions, each with the scopes it stands for.
-        decrypt: turns the secret as it stands in the file (its bytes, and the whole line) into the secret.
+        decrypt: turns the secret as it stands in the file (its bytes, and the whole line) into the secret as the client
+            has it.
         proven: take public keys without proof of possession; else they are imported as `pending`.
+        rows: the dialects that keys may have.
     """
 
     at: int
@@ -56,6 +61,7 @@ class Reading:
     permissions: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     decrypt: Decrypt | None = None
     proven: bool = False
+    rows: Mapping[str, Spoken] = field(default_factory=lambda: SPOKEN)
 
     def __post_init__(self) -> None:
         for name in self.defaults:
@@ -170,7 +176,8 @@ def _make_record(row: Mapping[str, Any], reading: Reading) -> KeyRecord:
     for name in row:
         _known(name)
     row = {**reading.defaults, **{name: value for name, value in row.items() if value not in ("", None, [])}}
-    material, proven = _read_material(row, reading)
+    dialect = find_dialect(_text(row, "dialect") or "tg1", reading.rows)
+    material, proven = _read_material(row, reading, dialect)
     fields: dict[str, Any] = {name: _text(row, name) for name in _TEXTS if name in row}
     fields |= {name: _read_list(row, name) for name in _LISTS}
     fields |= {name: _read_time(row, name, reading.at) for name in _TIMES if name in row}
@@ -181,31 +188,53 @@ def _make_record(row: Mapping[str, Any], reading: Reading) -> KeyRecord:
         raise ConfigError("a public key without proof of possession is imported as pending")
     # clients who send nothing but their secret know no id
     id = _text(row, "id") or (material.id if isinstance(material, BearerDigest) else "")
-    dialect = _text(row, "dialect") or "tg1"
-    return KeyRecord(id=id, dialect=dialect, material=material, state=cast("KeyState", state), **fields)
+    blinded = _read_passphrase(row, material)
+    dialect.check_passphrase(blinded, material.algorithm)
+    fields |= {"passphrase": blinded, "state": cast("KeyState", state)}
+    return KeyRecord(id=id, dialect=dialect.name, material=material, **fields)
 
 
-def _read_material(row: Mapping[str, Any], reading: Reading) -> tuple[Material, bool]:
+def _read_material(row: Mapping[str, Any], reading: Reading, dialect: Dialect) -> tuple[Material, bool]:
     """Return the material of a line, and whether its holder is known to possess it."""
-    if _text(row, "dialect") == BEARER:
-        return _read_bearer(row, reading), True
-    secret, public_key = _exact(row, "secret"), _text(row, "public_key")
+    if dialect.name == BEARER:
+        return _read_bearer(row, reading, dialect), True
+    secret, public_key = _exact(row, "secret"), _read_public_key(row)
     if _text(row, "secret_sha256"):
         raise ConfigError("secret_sha256 is for the dialect bearer; what verifies signatures is the secret itself")
-    if bool(secret) == bool(public_key):
+    if bool(secret) == (public_key is not None):
         raise ConfigError("a line has a secret or a public_key, one of the two")
-    value = _read_secret(row, reading) if secret else _decode(public_key, _text(row, "encoding") or "base64")
-    material = make_material(_text(row, "algorithm") or (HMAC_SHA256 if secret else ED25519), value)
+    algorithm = dialect.choose(_text(row, "algorithm"), public_key)
+    if (algorithm in PAIRS) == bool(secret):
+        raise ConfigError(f"a key of {', '.join(HMACS)} has a secret, one of {', '.join(PAIRS)} a public_key")
     if secret and _text(row, "state") == "pending":
         raise ConfigError("only a public key waits for a proof of possession")
-    if (material.algorithm == ED25519) == bool(secret):
-        raise ConfigError("an hmac-sha256 key has a secret, an ed25519 key a public_key")
+    material = make_material(algorithm, _read_secret(row, reading, dialect) if public_key is None else public_key)
     if proof := _text(row, "proof"):
         drive(check_possession(_text(row, "owner"), material, _decode(proof, "base64")))
     return material, bool(secret or proof or reading.proven)
 
 
-def _read_bearer(row: Mapping[str, Any], reading: Reading) -> BearerDigest:
+def _read_public_key(row: Mapping[str, Any]) -> bytes | None:
+    """Return a public key: PEM as it stands, else its bytes."""
+    text = _text(row, "public_key")
+    if text.startswith(_PEM):
+        return text.encode()
+    return _decode(text, _text(row, "encoding") or "base64") if text else None
+
+
+def _read_passphrase(row: Mapping[str, Any], material: Material) -> str:
+    """Return what is kept of a passphrase; it is not kept itself."""
+    passphrase, blinded = _exact(row, "passphrase"), _text(row, "passphrase_hmac")
+    if passphrase and blinded:
+        raise ConfigError("a line has a passphrase or its passphrase_hmac, one of the two")
+    if not passphrase:
+        return blinded.lower()
+    if not isinstance(material, Hmac):
+        raise ConfigError("only keys with a secret have a passphrase beside it")
+    return material.blind(passphrase.encode()).hex()
+
+
+def _read_bearer(row: Mapping[str, Any], reading: Reading, dialect: Dialect) -> BearerDigest:
     """Return what is kept of a secret that is sent along: its digest, or that of the secret."""
     digest = _text(row, "secret_sha256")
     if bool(digest) == bool(_exact(row, "secret")) or _text(row, "public_key") or _text(row, "proof"):
@@ -215,7 +244,7 @@ def _read_bearer(row: Mapping[str, Any], reading: Reading) -> BearerDigest:
     if _text(row, "state") == "pending":
         raise ConfigError("only a public key waits for a proof of possession")
     if not digest:
-        secret = _read_secret(row, reading)
+        secret = _read_secret(row, reading, dialect)
         if b"." in secret and not _text(row, "id"):
             raise ConfigError("a secret with a dot does not find its key alone; give the key an id, or issue a new one")
         return BearerDigest.of(secret)
@@ -225,17 +254,19 @@ def _read_bearer(row: Mapping[str, Any], reading: Reading) -> BearerDigest:
     return BearerDigest(value)
 
 
-def _read_secret(row: Mapping[str, Any], reading: Reading) -> bytes:
-    value = _decode(_exact(row, "secret"), _text(row, "encoding") or "text")
+def _read_secret(row: Mapping[str, Any], reading: Reading, dialect: Dialect) -> bytes:
+    """Return the key of the HMAC: by its encoding, or what `decrypt` says, read as the dialect reads secrets."""
+    text, encoding = _exact(row, "secret"), _text(row, "encoding")
     if reading.decrypt is None:
-        return value
+        return _decode(text, encoding or dialect.secret)
+    value = _decode(text, encoding or "text")
     try:
         value = reading.decrypt(value, {name: str(item) for name, item in row.items()})
         if not isinstance(value, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - it is somebody else's code
             raise TypeError
     except Exception as error:  # the venue's own code; its words may hold the secret
         raise ConfigError(f"the secret cannot be decrypted: {type(error).__name__}") from None
-    return value
+    return read_secret(dialect, value)
 
 
 def _decode(text: str, encoding: str) -> bytes:

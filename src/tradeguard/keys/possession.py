@@ -3,7 +3,7 @@
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import Material
 from tradeguard.signing.encoding import encode_base64url
-from tradeguard.signing.material import Ed25519
+from tradeguard.signing.material import PublicKey
 
 
 def possession_text(owner: str, public_key: bytes) -> bytes:
@@ -11,7 +11,7 @@ def possession_text(owner: str, public_key: bytes) -> bytes:
 
     Args:
         owner: of the key to be; nobody else can use the signature.
-        public_key: its 32 bytes.
+        public_key: as its material reveals it: the 32 bytes of Ed25519, DER of RSA and ECDSA.
     """
     return b"tradeguard proof of possession\n" + owner.encode() + b"\n" + encode_base64url(public_key)
 
@@ -22,7 +22,7 @@ async def check_possession(owner: str, material: Material, proof: bytes) -> None
     Raises:
         ConfigError: it does not hold.
     """
-    if not isinstance(material, Ed25519):
+    if not isinstance(material, PublicKey):
         raise ConfigError("only a public key takes a proof of possession")
     if not await material.verify(possession_text(owner, material.reveal()), proof):
         raise ConfigError(

@@ -7,47 +7,72 @@ example is signed by the signer of the row. So the page cannot say anything else
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import Any, Final, NamedTuple
 
 from tradeguard.core.decision import UNAUTHORIZED, Entry
-from tradeguard.core.frame import quote_path
 from tradeguard.core.policy import Operation, Policy
 from tradeguard.core.rate import Rate
-from tradeguard.signing.markdown import block, numbered, table
-from tradeguard.signing.material import ED25519, HMAC_SHA256
-from tradeguard.signing.message import FORM, Facts, compile_digest, compile_message
+from tradeguard.signing.algorithm import RSA_SHA256
+from tradeguard.signing.coinbase_advanced import CoinbaseAdvanced
+from tradeguard.signing.example import (
+    EXAMPLE_AT,
+    EXAMPLE_KEY,
+    EXAMPLE_PHRASE,
+    EXAMPLE_SECRET,
+    EXAMPLE_SEED,
+    Site,
+    example_rsa,
+    find_example,
+    read_example,
+    sign_example,
+    tell_key,
+)
+from tradeguard.signing.lines import take_apart
+from tradeguard.signing.markdown import block, table
+from tradeguard.signing.message import Facts, compile_message
 from tradeguard.signing.rates import tell_rates
 from tradeguard.signing.refusal import Refusal
-from tradeguard.signing.row import REQUIRED_COVERAGE, Header, Parameter, Row
-from tradeguard.signing.signer import Outgoing, Signer
+from tradeguard.signing.row import Row
+from tradeguard.signing.signer import Outgoing
 from tradeguard.signing.snippet import make_snippets
+from tradeguard.signing.words import list_fields, tell_signed, tell_time, tell_token
 
-EXAMPLE_KEY: Final = "example-key"
-EXAMPLE_SECRET: Final = b"an example secret that opens nothing"
-EXAMPLE_SEED: Final = bytes(range(32))
-EXAMPLE_AT: Final = 1_795_000_000_000_000_000  # ns UTC
-_NONCE: Final = b"bm90LXVzZWQtYmVmb3Jl"
-_SECOND: Final = 1_000_000_000
-_UNITS: Final = {1: "nanoseconds", 1_000: "microseconds", 1_000_000: "milliseconds", _SECOND: "seconds"}
-_PARTS: Final[Mapping[str, str]] = {
-    "label": "the name of the algorithm: {labels}",
-    "key": "the key id, as in `{key}`",
-    "time": "the time, as in `{time}`",
-    "nonce": "the nonce, as in `{nonce}`",
-    "method": "the method in upper case",
-    "authority": "the host in lower case, and `:port` unless it is 443 for https or 80 for http; for us: `{authority}`",
-    "target": "path, and `?` and query if there is one, exactly as on the request line",
-    "content_type": "the Content-Type exactly as sent; an empty line if there is none",
-    "body_sha256": "SHA-256 of the body, lower-case hex; also of an empty one",
-    "query": "the query exactly as sent, without `&{signature}=...`",
-    "form": "the form body exactly as sent, without `&{signature}=...`",
+__all__ = [
+    "CCXT",
+    "EXAMPLE_AT",
+    "EXAMPLE_KEY",
+    "EXAMPLE_PHRASE",
+    "EXAMPLE_SECRET",
+    "EXAMPLE_SEED",
+    "Venue",
+    "write_page",
+]
+
+CCXT: Final[Mapping[str, str]] = {
+    "binance": "binance",
+    "bitfinex": "bitfinex",
+    "bitget": "bitget",
+    "bitmex": "bitmex",
+    "bitstamp": "bitstamp",
+    "bitvavo": "bitvavo",
+    "bybit": "bybit",
+    "coinbase-advanced": "coinbase",
+    "coinbase-exchange": "coinbaseexchange",
+    "cryptocom": "cryptocom",
+    "deribit": "deribit",
+    "gate": "gate",
+    "gemini": "gemini",
+    "htx": "htx",
+    "kraken": "kraken",
+    "kraken-futures-bare": "krakenfutures",
+    "kucoin": "kucoin",
+    "mexc": "mexc",
+    "mexc-contract": "mexc",
+    "okx": "okx",
+    "phemex": "phemex",
 }
-_KEYS: Final[Mapping[str, str]] = {
-    HMAC_SHA256: f"the secret is the text `{EXAMPLE_SECRET.decode()}`, as bytes",
-    ED25519: f"the private key (RFC 8032) is `{EXAMPLE_SEED.hex()}`, in hex",
-}
+"""What ccxt calls the exchange of a dialect, where it carries it."""
+_CARRIED: Final = {"bitmex": "4.5.20"}
 
 
 class Venue(NamedTuple):
@@ -58,7 +83,7 @@ class Venue(NamedTuple):
     names of quotas, `tiers` the other rates of a tier by its name and theirs.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[Row | CoinbaseAdvanced]
     policy: Policy
     operations: Sequence[Operation]
     catalogue: Iterable[Entry]
@@ -101,137 +126,133 @@ def _sent(venue: Venue) -> Iterator[str]:
         )
 
 
-def sign_example(venue: Venue, row: Row, algorithm: str) -> Outgoing:
-    """Return the worked example: a request of this venue, signed with a key that opens nothing."""
-    key = Ed25519PrivateKey.from_private_bytes(EXAMPLE_SEED) if algorithm == ED25519 else EXAMPLE_SECRET
-    return Signer(row, EXAMPLE_KEY, key).sign(_example(venue, row), EXAMPLE_AT, _NONCE)
-
-
-def _dialect(venue: Venue, row: Row) -> Iterator[str]:
+def _dialect(venue: Venue, row: Row | CoinbaseAdvanced) -> Iterator[str]:
     yield f"## Signing: `{row.name}`"
-    yield table(("field", "where", "value"), _fields(row))
-    yield _signed(venue, row)
-    missing = sorted(REQUIRED_COVERAGE - row.coverage)
-    if missing:
-        yield f"The signature does not cover {' and '.join(missing)}: nothing but TLS protects them."
-    yield _time(row)
+    if row.title and row.docs and not row.docs.startswith("docs/"):
+        yield f"As {row.title} has it ({row.docs})."
+    if isinstance(row, CoinbaseAdvanced):
+        yield from tell_token(row, venue.authority, venue.prefix)
+        yield from _ccxt(venue, row.name)
+        return
+    yield table(("field", "where", "value"), list_fields(row))
+    yield from tell_signed(row, venue.authority)
+    yield tell_time(row)
+    site = Site(venue.authority, venue.scheme, venue.prefix, venue.operations)
+    request = find_example(site, row)
+    if request is None:
+        yield "None of our operations can be signed in this dialect, so there is no example."
+        return
     for algorithm in row.algorithms:
-        yield from _worked(venue, row, algorithm)
-    yield from _programs(venue, row)
+        yield from _worked(row, request, algorithm)
+    yield from _programs(venue, row, request)
 
 
-def _fields(row: Row) -> Iterator[tuple[str, ...]]:
-    unit = _UNITS.get(row.unit, f"units of {row.unit} ns")
-    yield "key", _where(row.key), "the key id"
-    yield "time", _where(row.time), f"{unit} since 1970-01-01 UTC, digits only"
-    if row.nonce is not None:
-        yield "nonce", _where(row.nonce), "16 to 64 of `A-Za-z0-9_-`, a new one for each attempt"
-    if row.width is not None:
-        most = row.widest // row.unit
-        yield "window", _where(row.width), f"optional: how old the request may be, in {unit}; at most {most}"
-    form = "unpadded base64url (RFC 4648, 5)" if row.encoding == "base64url" else "lower-case hex"
-    last = "; it comes last" if isinstance(row.signature, Parameter) else ""
-    yield "signature", _where(row.signature), form + last
-
-
-def _where(place: Header | Parameter) -> str:
-    return f"{'header' if isinstance(place, Header) else 'parameter'} `{place.name.decode()}`"
-
-
-def _signed(venue: Venue, row: Row) -> str:
-    labels = " or ".join(f"`{label.decode()}`" for label in row.algorithms.values())
-    names = {
-        name: place.name.decode() for name in ("key", "time", "nonce", "signature") if (place := getattr(row, name))
-    }
-    lines = [_PARTS[part].format(labels=labels, authority=venue.authority, **names) for part in row.message]
-    bodyless = ", ".join(sorted(row.bodyless))
-    if not row.separator:
-        text = "What is signed is one of these, never both:\n\n" + "\n".join(f"* {line}" for line in lines)
-        rest = (
-            f"{bodyless} carry the parameters in the query; other methods there or in a form body (`{FORM.decode()}`)."
-        )
-        return f"{text}\n\n{rest} Parameters are sent in the order in which they were signed."
-    head = f"What is signed is {len(lines)} lines, joined by one newline (`0x0A`), none at the end:"
-    return f"{head}\n\n{table(('line', 'content'), numbered(lines))}\n\n{bodyless} have no body."
-
-
-def _time(row: Row) -> str:
-    past, future = row.window.past / _SECOND, row.window.future / _SECOND
-    single = (
-        "A nonce is used once; an attempt that is sent again needs a new nonce, time and signature."
-        if row.nonce is not None
-        else "But for reads, a signed text is used once; an attempt that is sent again needs a new time and signature."
-    )
-    return (
-        f"The time may lie up to {past:g} s before and {future:g} s after the moment at which we have received the "
-        f"whole request. {single} Sign below whatever sends again. A retry that is signed anew is a new message: "
-        "repeat an order only where the first attempt was refused with an error that says `executed`: no."
-    )
-
-
-def _worked(venue: Venue, row: Row, algorithm: str) -> Iterator[str]:
-    signed = sign_example(venue, row, algorithm)
+def _worked(row: Row, request: Outgoing, algorithm: str) -> Iterator[str]:
+    signed = sign_example(row, request, algorithm)
+    phrase = f"; the passphrase is `{EXAMPLE_PHRASE}`" if row.passphrase is not None else ""
+    facts = read_example(row, signed, algorithm)
+    text = compile_message(row.messages[0])(facts)
     yield f"### Example: `{row.name}` with {algorithm}"
-    yield f"The key id is `{EXAMPLE_KEY}`; {_KEYS[algorithm]}. It opens nothing. This text is signed:"
-    yield block("text", _text(row, algorithm, signed))
+    yield (
+        f"The key id is `{EXAMPLE_KEY}`; {tell_key(row, algorithm)}{phrase}. It opens nothing. This "
+        f"{'text is' if (text.isascii() and text.decode().isprintable()) or not _has_digest(row) else 'is'} signed:"
+    )
+    yield from _shown(row, facts, text)
     yield "And this is sent:"
     kind = [(b"Content-Type", signed.content_type)] if signed.content_type else []
     length = [(b"Content-Length", b"%d" % len(signed.body))] if signed.body else []
     fields = [(b"Host", signed.authority.encode()), *kind, *length, *signed.headers]
     head = [f"{signed.method} {signed.target.decode()} HTTP/1.1", *(f"{n.decode()}: {v.decode()}" for n, v in fields)]
     yield block("http", "\n".join([*head, "", signed.body.decode()] if signed.body else head))
+    if algorithm == RSA_SHA256:
+        yield "The private key of this example:"
+        yield block("text", example_rsa())
 
 
-def _text(row: Row, algorithm: str, signed: Outgoing) -> str:
-    """Read the signed text off the signed request, as its reader should."""
-    if isinstance(row.signature, Parameter):
-        text = signed.body.decode() or signed.target.decode().partition("?")[2]
-        return text.rpartition(f"&{row.signature.name.decode()}=")[0]
-    fields = dict(signed.headers)
-    time, nonce = (fields.get(place.name, b"") if place else b"" for place in (row.time, row.nonce))
-    facts = Facts(
-        row.algorithms[algorithm],
-        fields[row.key.name],
-        time,
-        nonce,
-        signed.method.encode(),
-        signed.authority.encode(),
-        signed.target,
-        signed.content_type,
-        compile_digest(row)(signed.body),
-        b"",
-        b"",
-    )
-    return compile_message(row)(facts).decode()
+def _has_digest(row: Row) -> bool:
+    """Tell whether bytes of a hash stand in the signed text, so that it cannot be shown as it is."""
+    return any(part.name in ("sha256", "sha512") for part in row.messages[0])
 
 
-def _programs(venue: Venue, row: Row) -> Iterator[str]:
-    request = _example(venue, row)
+def _shown(row: Row, facts: Facts, text: bytes) -> Iterator[str]:
+    if not _has_digest(row):
+        yield block("text", text.decode())
+        return
+    lines: list[tuple[str, str]] = []
+    for line in take_apart(row.messages[0], facts):
+        digest = line.part is not None and line.part.name in ("sha256", "sha512")
+        inner = compile_message(line.part.parts)(facts).decode() if digest and line.part is not None else ""
+        lines += (
+            [(f"hashed for {line.name}", inner), (f"{line.name}, in hex", line.value.hex())]
+            if digest
+            else [(line.name, line.value.decode())]
+        )
+    yield table(("part", "content"), ((name, f"`{value}`") for name, value in lines))
+
+
+def _programs(venue: Venue, row: Row, request: Outgoing) -> Iterator[str]:
     yield f"### Programs: `{row.name}`"
+    yield from _curl(venue, row, request)
+    snippets = make_snippets(row, request, venue.scheme)
+    for language, program in snippets.items():
+        yield f"In {language}, with an HMAC key in `API_KEY` and `API_SECRET`{_phrase_variable(row)}:"
+        yield block(language, program.rstrip())
+    if not snippets:
+        other = "ccxt, as below, or " if row.name in CCXT else ""
+        yield f"No short program can sign this: use {other}the SDK of the venue that the dialect comes from."
+    yield from _ccxt(venue, row.name)
+
+
+def _phrase_variable(row: Row) -> str:
+    return ", and the passphrase in `API_PASSPHRASE`" if row.passphrase is not None else ""
+
+
+def _curl(venue: Venue, row: Row, request: Outgoing) -> Iterator[str]:
     yield 'With curl, where tradeguard is installed (`pip install "tradeguard[cli]"`); the secret is in a file:'
     url = f"{venue.scheme}://{venue.authority}{request.target.decode()}"
     data = f" \\\n  --data '{request.body.decode()}'" if request.body else ""
     dialect = f" --dialect {row.name}" if row.name != "tg1" else ""
+    phrase = " --passphrase-file passphrase.txt" if row.passphrase is not None else ""
     yield block("sh", f"tradeguard sign curl {request.method} '{url}' \\\n  --key \"$API_KEY\"{dialect} "
-                 f"--secret-file secret.txt{data} | sh")  # fmt: skip
-    for language, program in make_snippets(row, request, venue.scheme).items():
-        yield f"In {language}, with an HMAC key in `API_KEY` and `API_SECRET`:"
-        yield block(language, program.rstrip())
+                 f"--secret-file secret.txt{phrase}{data} | sh")  # fmt: skip
 
 
-def _example(venue: Venue, row: Row) -> Outgoing:
-    """Return a request that this venue has: an order if there is one, else whatever is signed."""
-    signed = [operation for operation in venue.operations if operation.lane != "public"]
-    orders = [operation for operation in signed if operation.id.startswith("POST ") and operation.lane == "order"]
-    method, _, path = (orders or signed)[0].id.partition(" ") if signed else ("GET", "", "/")
-    segments = ["1" if segment[:1] in ("{", "*") and segment else segment for segment in path.split("/")]
-    target = quote_path(venue.prefix + "/".join(segments))
-    if method in row.bodyless or method == "OPTIONS":
-        return Outgoing(method, venue.authority, target + b"?limit=10")
-    if isinstance(row.signature, Parameter):
-        return Outgoing(method, venue.authority, target, FORM, b"symbol=BTC-USD&side=buy&quantity=1")
-    order = b'{"symbol":"BTC-USD","side":"buy","quantity":"1"}'
-    return Outgoing(method, venue.authority, target, b"application/json", order)
+def _ccxt(venue: Venue, name: str) -> Iterator[str]:
+    """Say how an unmodified ccxt is pointed at this venue, where it carries the exchange of the dialect."""
+    if name not in CCXT:
+        return
+    last = f" Its version {_CARRIED[name]} still carries it." if name in _CARRIED else ""
+    yield f"### ccxt: `{name}`"
+    yield (
+        f"An unmodified ccxt signs like this: it is its `{CCXT[name]}`.{last} Only its addresses are set to ours; the "
+        "paths in them, which are signed, stay:"
+    )
+    yield block("python", _CCXT.format(id=CCXT[name], scheme=venue.scheme, authority=venue.authority))
+    yield "Its calls of our operations work; those for which we have none are refused."
+
+
+_CCXT: Final = """\
+import os
+from urllib.parse import urlsplit
+
+import ccxt
+
+
+def moved(urls):
+    if isinstance(urls, dict):
+        return {{name: moved(url) for name, url in urls.items()}}
+    return "{scheme}://{authority}" + urlsplit(urls).path
+
+
+def renamed(hosts):
+    return {{name: renamed(host) for name, host in hosts.items()}} if isinstance(hosts, dict) else "{authority}"
+
+
+key = {{"apiKey": os.environ["API_KEY"], "secret": os.environ["API_SECRET"]}}
+exchange = ccxt.{id}({{**key, "password": os.environ.get("API_PASSPHRASE", "")}})
+exchange.urls["api"] = moved(exchange.urls["api"])
+if "hostnames" in exchange.urls:  # it signs the name of the host
+    exchange.hostname, exchange.urls["hostnames"] = "{authority}", renamed(exchange.urls["hostnames"])"""
 
 
 def _limits(policy: Policy) -> Iterator[str]:
@@ -299,19 +320,26 @@ def _errors(venue: Venue) -> Iterator[str]:
             yield from _own_errors(row, row.refuse, entries)
 
 
-def _own_errors(row: Row, refusal: Refusal, entries: Iterable[Entry]) -> Iterator[str]:
+def _own_errors(row: Row | CoinbaseAdvanced, refusal: Refusal, entries: Iterable[Entry]) -> Iterator[str]:
     """Say what clients of a dialect with refusals of its own get instead."""
+    more = 'the body has a `request_id` too, and `"executed": "unknown"` where that is so.'
+    if not isinstance(refusal.codes[UNAUTHORIZED].body, Mapping):
+        more = "`x-request-id` has the request's id, and `tradeguard-executed` says `unknown` where that is so."
     yield f"### Errors: `{row.name}`"
     yield (
         f"Requests of this dialect are refused in its own words (`{refusal.media_type}`). The field `tradeguard-code` "
-        'has the name as above; the body has a `request_id` too, and `"executed": "unknown"` where that is so.'
+        f"has the name as above; {more}"
     )
     said = ((entry, refusal.say((entry.public, entry.status, entry.text, entry.executed, None))) for entry in entries)
     rows = (
-        (f"`{entry.public}`", str(status), f"`{json.dumps(dict(body))}`", _executed(entry))
+        (f"`{entry.public}`", str(status), f"`{json.dumps(_whole(body))}`", _executed(entry))
         for entry, (body, status) in said
     )
     yield table(("name", "status", "body", "executed"), rows)
+
+
+def _whole(body: Mapping[str, Any] | Sequence[Any]) -> Any:
+    return dict(body) if isinstance(body, Mapping) else list(body)
 
 
 def _executed(entry: Entry) -> str:

@@ -1,16 +1,11 @@
 """Explain: holds a client's string-to-sign against the text that the server composes of the same request.
 
 It takes no secret: where the texts part says what is wrong. With the secret, `verify` also says whether the signature
-is over our text, over theirs, or over neither.
+is over our text, over theirs, or over neither. A signature that would be right is never made here, and so never shown.
 """
 
-import hmac
-from base64 import b64decode
-from binascii import Error, unhexlify
-from collections.abc import Callable, Iterator, Mapping
-from hashlib import sha256
-from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.drive import drive
@@ -18,17 +13,24 @@ from tradeguard.core.frame import check_form, check_frame
 from tradeguard.core.policy import Policy
 from tradeguard.core.request import Request
 from tradeguard.core.secret import Secret
-from tradeguard.signing.advice import Place, advise
-from tradeguard.signing.material import ED25519, HMAC_SHA256, SIGNATURE_BYTES, Ed25519
-from tradeguard.signing.message import Facts, compile_digest, compile_message
-from tradeguard.signing.row import Header, Row
-from tradeguard.signing.verifier import FIELD, Verifier
+from tradeguard.signing.advice import Place, advise, advise_else
+from tradeguard.signing.algorithm import HMACS, signature_sizes
+from tradeguard.signing.lines import Line, find_mark, name_part, take_apart
+from tradeguard.signing.material import PublicKey
+from tradeguard.signing.message import Facts, Part, compile_message
+from tradeguard.signing.mistakes import Mistake, find_mistakes
+from tradeguard.signing.place import FIELD
+from tradeguard.signing.row import Row
+from tradeguard.signing.sent import Sent, read_sent
+from tradeguard.signing.spelt import guess_secret, holds, read_signature
+from tradeguard.signing.verifier import Verifier
 
 
 class Difference(NamedTuple):
     """The first byte where the texts part: its offset, its line and column (from 1), and both lines there.
 
-    `part` names what is signed there: a part of the row's message, or a parameter.
+    `part` names what is signed there: a part of the row's message, or a parameter. Where a message has no lines, each
+    of its parts counts as one.
     """
 
     offset: int
@@ -42,7 +44,9 @@ class Difference(NamedTuple):
 class Explanation(NamedTuple):
     """What the server signs, line by line, and where the client's text leaves that.
 
-    `refusals` are what the server objects to before it looks at any signature.
+    `refusals` are what the server objects to before it looks at any signature. Where a dialect takes several messages,
+    `message` says in its notation which of them this is, the one nearest to the client's text, and `readings` are all.
+    `mistakes` are what clients with a known error sign of this request.
     """
 
     text: bytes
@@ -50,6 +54,19 @@ class Explanation(NamedTuple):
     difference: Difference | None
     advice: tuple[str, ...]
     refusals: tuple[Denial, ...]
+    message: str = ""
+    readings: tuple[bytes, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+
+
+class _Held(NamedTuple):
+    """One message against the client's text."""
+
+    message: tuple[Part, ...]
+    lines: tuple[Line, ...]
+    facts: Facts
+    text: bytes
+    theirs: bytes
 
 
 class Verdict(NamedTuple):
@@ -70,15 +87,28 @@ def explain(row: Row, request: Request, theirs: bytes, algorithm: str = "") -> E
         algorithm: of the key, where neither the text nor the signature tells.
     """
     body = drive(request.body())
-    refusals = tuple(_object(row, request, body))
-    text = _compose(row, request, body, algorithm or _find_algorithm(row, request, body, theirs))
-    lines = _name_lines(row, text)
-    difference = _compare(row, text, theirs, lines)
-    advice = tuple(_advise(row, difference, text, theirs, body)) if difference is not None else ()
-    return Explanation(text, lines, difference, advice, refusals)
+    sent = read_sent(row, request, body)
+    algorithm = algorithm or _find_algorithm(row, sent, theirs)
+    facts = sent.facts._replace(algorithm=algorithm.upper().encode())
+    readings = tuple(compile_message(message)(facts) for message in row.messages)
+    chosen = max(range(len(readings)), key=lambda index: (readings[index] == theirs, _common(readings[index], theirs)))
+    message = row.messages[chosen]
+    held = _Held(message, take_apart(message, facts), facts, readings[chosen], theirs)
+    mistakes = tuple(find_mistakes(row, message, facts))
+    difference = _compare(held)
+    return Explanation(
+        held.text,
+        tuple(_name(held.lines, facts)),
+        difference,
+        tuple(_advise(held, difference, mistakes)) if difference is not None else (),
+        tuple(_object(row, request, body)),
+        _note(row, message),
+        readings,
+        mistakes,
+    )
 
 
-def verify(row: Row, request: Request, explained: Explanation, theirs: bytes, key: Secret | Ed25519) -> Verdict:
+def verify(row: Row, request: Request, explained: Explanation, theirs: bytes, key: Secret | PublicKey) -> Verdict:
     """Say what the request's signature is over.
 
     Args:
@@ -86,30 +116,34 @@ def verify(row: Row, request: Request, explained: Explanation, theirs: bytes, ke
         request: as the client sent it.
         explained: what `explain` made of it.
         theirs: their string-to-sign.
-        key: the HMAC secret, or the Ed25519 public key.
+        key: the HMAC secret as the client holds it, or the public key.
     """
     text = find_signature(row, request, drive(request.body()))
+    algorithm = _algorithm_of(row, key)
     if text is None:
         return Verdict(False, False, ("The request carries no signature.",))
-    spelling, value = _read_signature(row, text)
+    if algorithm not in row.algorithms:
+        return Verdict(False, False, (f"{row.name} has no {algorithm}; it has {', '.join(row.algorithms)}.",))
+    encoding = row.algorithms[algorithm]
+    spelling, value = read_signature(row, text)
     if value is None:
-        return Verdict(False, False, (f"The signature is neither hex nor base64; {row.name} has {row.encoding}.",))
-    ours, over_theirs = _holds(key, explained.text, value), _holds(key, theirs, value)
-    advice = [] if spelling == row.encoding else [f"The signature is in {spelling}; {row.name} has {row.encoding}."]
-    if over_theirs and not ours:
+        return Verdict(False, False, (f"The signature is neither hex nor base64; {row.name} has {encoding}.",))
+    reading = next((one for one in (explained.text, *explained.readings) if holds(row, key, one, value)), None)
+    over_theirs = holds(row, key, theirs, value)
+    advice = [] if spelling == encoding else [f"The signature is in {spelling}; {row.name} has {encoding}."]
+    if over_theirs and reading is None:
         advice.append("The secret is right and signs the client's text: correct the text.")
-    elif not ours:
-        advice += _guess_secret(key, (explained.text, theirs), value)
-    return Verdict(ours and spelling == row.encoding, over_theirs, tuple(advice))
+    elif reading is None:
+        advice += _guess(row, key, explained, theirs, value)
+    elif reading != explained.text:
+        other = row.messages[explained.readings.index(reading)]
+        advice.append(f"The signature is over another message that {row.name} takes: {_note(row, other)}.")
+    return Verdict(reading is not None and spelling == encoding, over_theirs, tuple(advice))
 
 
 def find_signature(row: Row, request: Request, body: bytes) -> bytes | None:
     """Return the signature that a request carries, as it is spelt."""
-    if isinstance(row.signature, Header):
-        value = request.headers.note(row.signature.name).encode("latin-1")
-    else:
-        value = _split_text(row, request, body)[1]
-    return value or None
+    return read_sent(row, request, body).signature or None
 
 
 def _object(row: Row, request: Request, body: bytes) -> Iterator[Denial]:
@@ -130,139 +164,121 @@ def _object(row: Row, request: Request, body: bytes) -> Iterator[Denial]:
         yield refused.denial
 
 
-def _compose(row: Row, request: Request, body: bytes, algorithm: str) -> bytes:
-    """Compose the text as the verifier does, from whatever fields there are."""
-    note, in_headers = request.headers.note, isinstance(row.time, Header)
-    signed, _ = (b"", b"") if in_headers else _split_text(row, request, body)
-    facts = Facts(
-        row.algorithms[algorithm],
-        note(row.key.name).encode("latin-1"),
-        note(row.time.name).encode("latin-1"),
-        note(row.nonce.name).encode("latin-1") if row.nonce is not None else b"",
-        request.method.encode(),
-        request.authority or note(b"host").lower().encode("latin-1"),
-        request.target,
-        note(b"content-type").encode("latin-1"),
-        compile_digest(row)(body),
-        b"" if body else signed,
-        signed if body else b"",
-    )
-    return compile_message(row)(facts)
-
-
-def _split_text(row: Row, request: Request, body: bytes) -> tuple[bytes, bytes]:
-    """Return the signed parameters and the signature behind them."""
-    text, mark = body or request.target.partition(b"?")[2], row.signature.name + b"="
-    signed, found, signature = text.rpartition(b"&" + mark)
-    if found:
-        return signed, signature
-    return (b"", text[len(mark) :]) if text.startswith(mark) else (text, b"")
-
-
-def _find_algorithm(row: Row, request: Request, body: bytes, theirs: bytes) -> str:
+def _find_algorithm(row: Row, sent: Sent, theirs: bytes) -> str:
     """Go by the label in the client's text, else by the length of the signature, else by the row's first."""
-    first = theirs.partition(b"\n")[0].rstrip(b"\r")
-    signature = find_signature(row, request, body)
-    value = _read_signature(row, signature)[1] if signature is not None else None
-    for algorithm, label in row.algorithms.items():
-        if label and label == first:
+    if "algorithm" in row.parts:
+        first = theirs.partition(b"\n")[0]
+        for algorithm in row.algorithms:
+            if algorithm.upper().encode() in first:
+                return algorithm
+    value = read_signature(row, sent.signature)[1] or b""
+    for algorithm in row.algorithms:
+        if len(value) in signature_sizes(algorithm):
             return algorithm
-    sizes = {SIGNATURE_BYTES[algorithm]: algorithm for algorithm in row.algorithms}
-    return sizes.get(len(value or b""), next(iter(row.algorithms)))
+    return next(iter(row.algorithms))
 
 
-def _name_lines(row: Row, text: bytes) -> tuple[tuple[str, bytes], ...]:
-    if row.separator:
-        return tuple(zip(row.message, text.split(row.separator, len(row.message) - 1), strict=True))
-    return tuple((_show_name(parameter), parameter) for parameter in text.split(b"&"))
+def _algorithm_of(row: Row, key: Secret | PublicKey) -> str:
+    if not isinstance(key, Secret):
+        return key.algorithm
+    return next((algorithm for algorithm in row.algorithms if algorithm in HMACS), HMACS[0])
 
 
-def _show_name(parameter: bytes) -> str:
-    return parameter.partition(b"=")[0].decode("ascii", "backslashreplace")
+def _name(lines: tuple[Line, ...], facts: Facts) -> Iterator[tuple[str, bytes]]:
+    """Give the lines by name; below a hash over several parts, what it is over."""
+    for line in lines:
+        yield line.name, line.value
+        inner = line.part.parts if line.part is not None else ()
+        for part in inner if len(inner) > 1 else ():
+            yield f"{line.name}: {name_part(part)}", compile_message((part,))(facts)
 
 
-def _compare(row: Row, ours: bytes, theirs: bytes, lines: tuple[tuple[str, bytes], ...]) -> Difference | None:
+def _note(row: Row, message: tuple[Part, ...]) -> str:
+    return row.message if isinstance(row.message, str) else row.message[row.messages.index(message)]
+
+
+def _common(ours: bytes, theirs: bytes) -> int:
+    """Return how many bytes two texts begin with alike."""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
+
+
+def _compare(held: _Held) -> Difference | None:
+    ours, theirs, mark = held.text, held.theirs, find_mark(held.message)
     if ours == theirs:
         return None
-    pairs = enumerate(zip(ours, theirs, strict=False))
-    offset = next((place for place, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
-    mark = row.separator or b"&"
-    line, start = ours.count(mark, 0, offset), ours.rfind(mark, 0, offset) + 1
-    part, value = lines[line]
-    their_lines = theirs.split(mark)
-    return Difference(offset, line + 1, offset - start + 1, part, value, their_lines[min(line, len(their_lines) - 1)])
+    offset = _common(ours, theirs)
+    index = _locate(held.lines, len(mark), offset, theirs)
+    line = held.lines[index]
+    if mark:
+        end = theirs.find(mark, offset)
+        piece = theirs[line.start : end if end >= 0 else len(theirs)]
+    else:
+        piece = _piece(held.lines[index:], ours, theirs)
+    return Difference(offset, index + 1, offset - line.start + 1, line.name, line.value, piece)
 
 
-def _advise(row: Row, found: Difference, ours: bytes, theirs: bytes, body: bytes) -> Iterator[str]:
-    if not row.separator:
-        yield from advise(ours, theirs, Place("query", ours, theirs, body))
-        return
-    lines, their_lines = ours.split(row.separator), theirs.split(row.separator)
-    if len(their_lines) != len(lines):
-        yield f"There are {len(lines)} lines, and the client has {len(their_lines)}; what is empty is a line too."
-    at = found.line - 1
-    if found.theirs != found.ours and found.theirs and found.theirs in lines[at + 1 :]:
-        there = lines.index(found.theirs, at + 1)
-        yield f"This belongs into line {there + 1} ({row.message[there]}): lines are missing before it, or swapped."
-    yield from advise(ours, theirs, Place(found.part, found.ours, found.theirs.removesuffix(b"\r"), body))
+def _locate(lines: tuple[Line, ...], gap: int, offset: int, theirs: bytes) -> int:
+    """Return which line an offset is in; behind the last byte, that which what follows may belong to."""
+    for place, line in enumerate(lines):
+        if line.start <= offset < line.start + len(line.value) + gap:
+            return place
+    filled = [place for place, line in enumerate(lines) if line.value]
+    return filled[-1] if filled and theirs[offset : offset + 1] in (b"?", b"/", b"&") else len(lines) - 1
 
 
-def _read_signature(row: Row, text: bytes) -> tuple[str, bytes | None]:
-    """Read a signature in whichever spelling it is; the row's own first."""
-    for spelling in (row.encoding, *_SPELLINGS):
-        value = _SPELLINGS[spelling](text)
-        if value is not None and len(value) in SIGNATURE_BYTES.values():
-            return spelling, value
-    return "", None
+def _piece(lines: tuple[Line, ...], ours: bytes, theirs: bytes) -> bytes:
+    """Return what the client has in place of the first of these lines: up to where both texts go on alike."""
+    start, rest = lines[0].start, ours[lines[0].start + len(lines[0].value) :]
+    if theirs.endswith(rest) and len(theirs) - len(rest) >= start:
+        return theirs[start : len(theirs) - len(rest)]
+    after = next((line.value for line in lines[1:] if line.value), b"")
+    end = theirs.find(after, start) if after else -1
+    return theirs[start : end if end >= 0 else len(theirs)]
 
 
-def _holds(key: Secret | Ed25519, text: bytes, signature: bytes) -> bool:
-    if isinstance(key, Ed25519):
-        return drive(key.verify(text, signature))
-    return hmac.compare_digest(hmac.digest(key.reveal(), text, sha256), signature)
+def _advise(held: _Held, found: Difference, mistakes: Sequence[Mistake]) -> Iterator[str]:
+    """Say what fits: rules on the text and on its part, else a mistake that makes just this text, else what is left."""
+    ours, theirs, mark = held.text, held.theirs, find_mark(held.message)
+    if mark == b"\n":
+        yield from _count(ours, theirs)
+        yield from _swapped(held.lines, found)
+    place = _place(held, found, mark)
+    said = [*advise(ours, theirs, place)]
+    said = said or [says for says, text in mistakes if text == theirs][:1]
+    yield from said or advise_else(place)
 
 
-def _guess_secret(key: Secret | Ed25519, texts: tuple[bytes, ...], signature: bytes) -> Iterator[str]:
-    """Say how the client may have read its secret, or that it is another."""
-    if isinstance(key, Secret):
-        for text, value in _readings(key.reveal()):
-            if any(_holds(Secret(value), signed, signature) for signed in texts):
-                yield f"The client signs with {text}; the secret is used as the bytes of its text."
-                return
-    kind = ED25519 if isinstance(key, Ed25519) else HMAC_SHA256
-    yield f"The signature is over neither text under {kind}: another secret, another algorithm, or yet another text."
+def _place(held: _Held, found: Difference, mark: bytes) -> Place:
+    if mark == b"&":
+        return Place("parameters", held.text, held.theirs, held.facts.body, _is_formed(held.message))
+    part = held.lines[found.line - 1].part
+    name = found.part if found.part != "text" else "body" if held.facts.body else "query"
+    formed = part is not None and bool(part.forms) and name == "query"
+    return Place(name, found.ours, found.theirs.removesuffix(b"\r"), held.facts.body, formed)
 
 
-def _readings(secret: bytes) -> Iterator[tuple[str, bytes]]:
-    yield "its secret and a newline behind it", secret + b"\n"
-    yield "the SHA-256 of its secret", sha256(secret).digest()
-    for spelling, read in _SPELLINGS.items():
-        value = read(secret)
-        if value is not None:
-            yield f"its secret read as {spelling}", value
+def _is_formed(message: tuple[Part, ...]) -> bool:
+    return any(part.forms for part in message)
 
 
-def _read_hex(text: bytes) -> bytes | None:
-    try:
-        return unhexlify(text)
-    except Error:
-        return None
+def _count(ours: bytes, theirs: bytes) -> Iterator[str]:
+    mine, others = (len(text.removesuffix(b"\n").split(b"\n")) for text in (ours, theirs))
+    if mine != others:
+        yield f"There are {mine} lines, and the client has {others}; what is empty is a line too."
 
 
-def _read_base64(text: bytes) -> bytes | None:
-    """Read either alphabet, with or without padding, and percent-encoded as in a query."""
-    text = unquote_to_bytes(text).translate(_TO_BASE64).rstrip(b"=")
-    try:
-        return b64decode(text + b"=" * (-len(text) % 4), validate=True)
-    except Error:
-        return None
+def _swapped(lines: tuple[Line, ...], found: Difference) -> Iterator[str]:
+    values = [line.value for line in lines]
+    if found.theirs != found.ours and found.theirs and found.theirs in values[found.line :]:
+        there = values.index(found.theirs, found.line)
+        yield f"This belongs into line {there + 1} ({lines[there].name}): lines are missing before it, or swapped."
 
 
-_TO_BASE64: Final = bytes.maketrans(b"-_", b"+/")
-_SPELLINGS: Final[Mapping[str, Callable[[bytes], bytes | None]]] = {
-    "hex": lambda text: _read_hex(text) if text == text.lower() else None,
-    "upper-case hex": _read_hex,
-    "base64url": lambda text: _read_base64(text) if not set(text) & set(b"+/=%") else None,
-    "base64": _read_base64,
-}
-"""How signatures and secrets are spelt, the stricter before the laxer of two."""
+def _guess(row: Row, key: Secret | PublicKey, explained: Explanation, theirs: bytes, value: bytes) -> Iterator[str]:
+    """Say what else the signature is over, how the client may have read its secret, or that it is another."""
+    for says, text in explained.mistakes:
+        if holds(row, key, text, value):
+            yield f"The secret is right, and the signed text has this mistake: {says}"
+            return
+    yield from guess_secret(row, key, (*explained.readings, theirs), value)

@@ -11,18 +11,23 @@ worse, tries again. So a refusal is said in the venue's words. Which words, the 
 Only what a denial shows to everybody alike (its face) decides, so all that is unproven looks alike here too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, cast
 
 from tradeguard.core.decision import Face
 from tradeguard.core.errors import ConfigError
+from tradeguard.signing.stamp import STAMPS
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Said(NamedTuple):
-    """What a venue says: the members of its body, and its status; 0 stands for the status of the denial."""
+    """What a venue says: its body, an object or an array, and its status; 0 stands for the status of the denial."""
 
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | Sequence[Any]
     status: int = 0
 
 
@@ -58,3 +63,33 @@ class Refusal:
         said = self.codes.get(public) or (self.unknown if executed else self.statuses.get(status))
         said = said or (self.rejected if status < 500 else self.down)
         return said if said.status else said._replace(status=status)
+
+
+def fill(template: Any, at: int) -> Any:
+    """Return a template with the time in it, as a venue tells its clock.
+
+    A text that is "$ms" alone becomes the number of milliseconds, "{ms}" in a text its digits; so do the other units
+    of `tradeguard.signing.stamp`, and "{rfc1123}" is the date as RFC 1123 writes it.
+
+    Args:
+        template: JSON, with such texts in it.
+        at: ns UTC.
+    """
+    if isinstance(template, Mapping):
+        members = cast("Mapping[str, Any]", template)
+        return {name: fill(inner, at) for name, inner in members.items()}
+    if isinstance(template, (list, tuple)):
+        return [fill(inner, at) for inner in cast("Sequence[Any]", template)]
+    if not isinstance(template, str):
+        return template
+    if template.startswith("$") and template[1:] in STAMPS:
+        return int(STAMPS[template[1:]].write(at))
+    for unit, stamp in STAMPS.items():
+        template = template.replace("{" + unit + "}", stamp.write(at).decode())
+    return template.replace("{rfc1123}", _date(at))
+
+
+def _date(at: int) -> str:
+    """Write a time in English, whatever the locale is."""
+    moment = datetime.fromtimestamp(at // 1_000_000_000, UTC)
+    return f"{_DAYS[moment.weekday()]}, {moment:%d} {_MONTHS[moment.month - 1]} {moment:%Y %H:%M:%S} +0000"

@@ -4,39 +4,58 @@ Everything here depends on the bytes of the request alone. It refuses:
 
 1.  a field that is missing, stands twice, or is not in its one canonical spelling;
 2.  a signature of a length that no algorithm of the row has;
-3.  a body on a method that has none; and where query and form are signed without a separator, both at once or a body
-    that is not a form: so no byte can be shifted from one into the other.
+3.  a body on a method that has none, and whatever the guards of the row refuse: so no byte can be shifted from one
+    signed part into another, and nothing that is not signed is carried;
+4.  what clients of the dialect sign for another purpose than a request.
 """
 
 import re
-from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
+import string
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from tradeguard.core.credential import Claim, Window
-from tradeguard.core.decision import Denial, Refused, register
+from tradeguard.core.decision import Denial, Refused
 from tradeguard.core.key import KEY_ID
 from tradeguard.core.request import Request
-from tradeguard.signing.encoding import decode_base64url, decode_hex, decode_number
-from tradeguard.signing.material import SIGNATURE_BYTES
-from tradeguard.signing.message import FORM, Facts, compile_digest, compile_message
-from tradeguard.signing.row import Header, Parameter, Row
+from tradeguard.signing.encoding import compile_spellings, decode_number
+from tradeguard.signing.message import Facts, compile_message
+from tradeguard.signing.phrase import Phrase, read_phrase
+from tradeguard.signing.place import (
+    FIELD,
+    AuthParam,
+    Field,
+    Header,
+    Parameter,
+    read_authorization,
+    refused,
+)
+from tradeguard.signing.row import Row
+from tradeguard.signing.shift import LITERAL
+from tradeguard.signing.source import BOUNDARY, NOTHING, Source, Sources, is_form
+from tradeguard.signing.stamp import read_clock
 
-FIELD = register(
-    "verifier.field",
-    unproven=True,
-    hint="A field of the credential is missing, stands twice or is malformed; the detail names it.",
-)
-BOUNDARY = register(
-    "verifier.boundary",
-    unproven=True,
-    hint="No body on GET, HEAD or DELETE; and a dialect that signs parameters takes a query or a form, not both.",
-)
-_NONCE: Final = re.compile(rb"[A-Za-z0-9_-]{16,64}")
-_FIELD_BYTES: Final = 128  # longer is nothing that any row has
+_TOKEN: Final = (string.ascii_letters + string.digits + "_-").encode()
+_NONCES: Final[Mapping[str, Callable[[bytes], object]]] = {
+    "token": lambda text: 16 <= len(text) <= 64 and not text.translate(None, _TOKEN),
+    "uuid": re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch,
+    "free": lambda text: 1 <= len(text) <= 64 and not text.translate(None, _TOKEN),
+    "clock": lambda text: 10 <= len(text) <= 19 and text.isdigit(),
+}
+_JSON: Final = b"application/json"
+_LONGEST_KEY: Final = 128  # bytes of a key id, which are those of a token; see `KEY_ID`
+_Get = Callable[[bytes], bytes | None]
+_new: Final[Any] = vars(tuple)["__new__"]  # makes a NamedTuple in half the time that its class takes
+_make_facts: Final[Callable[[tuple[Any, ...]], Facts]] = partial(_new, Facts)
 
 
 class Signed(NamedTuple):
-    """What a request says was signed: not proved yet. `signed_at` is ns UTC."""
+    """What a request says was signed: not proved yet.
+
+    `signed_at` is ns UTC; `nonce` is there where it is random, `rises` where it is a clock's reading. `others` are
+    further readings of what was signed. `key_id` is that of the claim, or of the body where the head has none.
+    """
 
     algorithm: str
     message: bytes
@@ -44,9 +63,13 @@ class Signed(NamedTuple):
     signed_at: int
     nonce: bytes | None
     window: Window
+    key_id: str = ""
+    rises: int | None = None
+    phrase: Phrase | None = None
+    others: tuple[bytes, ...] = ()
 
 
-_Fields = tuple[bytes, bytes, bytes, bytes | None, bytes, bytes]  # time, nonce, signature, width, query, form
+_make_signed: Final[Callable[[tuple[Any, ...]], Signed]] = partial(_new, Signed)
 
 
 class Verifier:
@@ -58,13 +81,16 @@ class Verifier:
 
     def __init__(self, row: Row) -> None:
         self.row, self.coverage = row, row.coverage
-        self._compose, self._hash = compile_message(row), compile_digest(row)
-        self._decode = decode_base64url if row.encoding == "base64url" else decode_hex
-        self._algorithms = {SIGNATURE_BYTES[algorithm]: algorithm for algorithm in row.algorithms}
-        self._in_headers = isinstance(row.signature, Header)
-        parts = (row.time, row.nonce, row.signature)
-        self._parts = frozenset(part.name for part in parts if isinstance(part, Header))
-        self._names = frozenset(field.name for field in (row.time, row.signature, row.width) if field is not None)
+        self._compose = tuple(compile_message(message) for message in row.messages)
+        self._decode = compile_spellings(row)
+        heads = [place.name for place in row.places if isinstance(place, Header)]
+        self._heads = frozenset(heads[1:] if isinstance(row.key, Header) else heads)
+        self._sources = Sources(row)
+        self._read_time, self._is_nonce = row.stamp.exact if row.exact else row.stamp.read, _NONCES[row.form]
+        self._labels = {algorithm: algorithm.upper().encode() for algorithm in row.algorithms}
+        self._typed = "content_type" in row.parts
+        self._letters = LITERAL in row.guards
+        self._random = row.nonce is not None and row.form in ("token", "uuid")
 
     def claim(self, request: Request) -> Claim | None:
         """Return the claim of this dialect, or None if the head carries none.
@@ -72,119 +98,185 @@ class Verifier:
         Raises:
             Refused: the head carries parts of it, or one twice.
         """
-        headers, row = request.headers, self.row
-        key = headers.one(row.key.name)
-        signed = self._in_headers and row.signature.name in headers
+        row = self.row
+        if isinstance(row.key, Field):
+            return self._claim_body(request)
+        in_header = isinstance(row.key, Header)
+        key = request.headers.one(row.key.name) if in_header else self._key_in_head(request)
+        signed = row.signature.name in request.headers.names and isinstance(row.signature, Header)
         if key is None:
-            if signed:
-                raise _refused(row.key)
+            if signed and in_header:
+                raise refused(row.key)
             return None
-        key_id = key.decode("latin-1")
-        if not KEY_ID.fullmatch(key_id):
-            raise _refused(row.key)
-        return Claim(row.name, key_id, not (signed or self._may_carry(request)))
+        if row.prefix:
+            prefix = row.prefix.encode()
+            key = key[len(prefix) :] if key.startswith(prefix) else b""
+        if not 0 < len(key) <= _LONGEST_KEY or key.translate(None, _TOKEN):
+            raise refused(row.key)
+        return Claim(row.name, key.decode("ascii"), not (signed or self._may_carry(request)))
 
     def check_absent(self, request: Request) -> None:
         """Raise `Refused` where the head carries a part of this dialect although it names no key: it is broken."""
-        if self._parts & request.headers.names:
-            raise _refused(self.row.key)
+        if self._heads & request.headers.names:
+            raise refused(self.row.key)
+
+    def speaks(self, request: Request) -> bool:
+        """Tell from the head alone whether its sender expects answers of this dialect; nothing is refused."""
+        key = self.row.key
+        if isinstance(key, AuthParam):
+            return request.headers.note(b"authorization").lower().startswith(self.row.scheme.decode() + " ")
+        if isinstance(key, Parameter):
+            query = b"&" + request.target.partition(b"?")[2]
+            return b"&" + key.name + b"=" in query
+        return isinstance(key, Header) and key.name in request.headers
 
     def read(self, request: Request, claim: Claim, body: bytes) -> Signed:
         """Return what the request says was signed.
 
         Raises:
-            Refused: rules 1 to 3.
+            Refused: rules 1 to 4.
         """
         row = self.row
         if body and request.method in row.bodyless:
             raise Refused(Denial(BOUNDARY, detail=f"a body on {request.method}"))
-        fields = self._from_headers(request) if self._in_headers else self._from_text(request, body)
-        time_text, nonce, signature_text, width, query, form = fields
-        signature = self._decode(signature_text)
-        algorithm = self._algorithms.get(len(signature)) if signature is not None else None
-        if signature is None or algorithm is None:
-            raise _refused(row.signature)
-        time = decode_number(time_text)
-        if time is None:
-            raise _refused(row.time)
-        facts = Facts(
-            row.algorithms[algorithm],
-            claim.key_id.encode(),
-            time_text,
+        source = self._sources.take(request, body) if self._sources.needed else NOTHING
+        get = source.values.get if self._sources.needed else request.headers.one
+        text = get(row.signature.name)
+        found = self._decode(text) if text is not None else None
+        if found is None:
+            raise refused(row.signature)
+        algorithm, signature = found
+        time, nonce, signed_at, rises = self._when(get, request.received)
+        width = get(row.width.name) if row.width is not None else None
+        key = claim.key_id or self._key_in_body(source)
+        facts = _make_facts((
+            self._labels[algorithm],
+            (row.prefix + key).encode(),
+            time,
             nonce,
+            width or b"",
             request.method.encode(),
             request.authority,
             request.target,
-            request.headers.one(b"content-type") or b"",
-            self._hash(body),
-            query,
-            form,
-        )
-        message, single_use = self._compose(facts), nonce if row.nonce is not None else None
-        return Signed(algorithm, message, signature, time * row.unit, single_use, self._window(width))
+            source.path,
+            source.query,
+            (request.headers.one(b"content-type") or b"") if self._typed else b"",
+            body,
+            source.form,
+            source.payload,
+            source.document,
+        ))  # fmt: skip
+        self._check(request, facts, source)
+        message = self._compose[0](facts)
+        others = () if len(self._compose) == 1 else self._others(message, facts)
+        return _make_signed((
+            algorithm,
+            message,
+            signature,
+            signed_at,
+            nonce if self._random else None,
+            row.window if width is None else self._window(width),
+            key,
+            rises,
+            read_phrase(row.passphrase, request.headers) if row.passphrase is not None else None,
+            others,
+        ))  # fmt: skip
+
+    def _others(self, message: bytes, facts: Facts) -> tuple[bytes, ...]:
+        """Return the further readings of what was signed, where they differ."""
+        return tuple(other for other in [compose(facts) for compose in self._compose[1:]] if other != message)
+
+    def _claim_body(self, request: Request) -> Claim | None:
+        """Return a claim without a key id where all of the credential is in a body that has not arrived yet.
+
+        A public operation takes JSON from anybody, so no body of one is taken for a credential.
+        """
+        if request.operation is not None and request.operation.lane == "public":
+            return None
+        kind = (request.headers.one(b"content-type") or b"").partition(b";")[0].strip().lower()
+        in_body = request.length != 0 and request.method not in self.row.bodyless and kind == _JSON
+        return Claim(self.row.name, "") if in_body else None
+
+    def _key_in_head(self, request: Request) -> bytes | None:
+        key = self.row.key
+        if isinstance(key, Header):
+            return request.headers.one(key.name)
+        if isinstance(key, AuthParam):
+            value = request.headers.one(b"authorization")
+            given = read_authorization(value, self.row.scheme) if value is not None else None
+            if given is not None and key.name not in given:
+                raise refused(key)
+            return given[key.name] if given is not None else None
+        _, mark, rest = (b"&" + request.target.partition(b"?")[2]).partition(b"&" + key.name + b"=")
+        return rest.partition(b"&")[0] if mark else None  # `read` sees to it that it stands there once
+
+    def _key_in_body(self, source: Source) -> str:
+        key = (source.values.get(self.row.key.name) or b"").decode("ascii")
+        if not KEY_ID.fullmatch(key):
+            raise refused(self.row.key)
+        return key
 
     def _may_carry(self, request: Request) -> bool:
-        """A signature in a parameter: in the query, or perhaps in a body that has not arrived yet."""
-        if self._in_headers:
-            return False
-        name, (_, _, query) = self.row.signature.name + b"=", request.target.partition(b"?")
-        in_body = request.length != 0 and request.method not in self.row.bodyless and _is_form(request)
-        return in_body or query.startswith(name) or b"&" + name in query
-
-    def _from_headers(self, request: Request) -> _Fields:
-        one, row = request.headers.one, self.row
-        time, signature = one(row.time.name), one(row.signature.name)
-        nonce = one(row.nonce.name) if row.nonce is not None else b""
-        if time is None:
-            raise _refused(row.time)
-        if signature is None or len(signature) > _FIELD_BYTES:
-            raise _refused(row.signature)
-        if row.nonce is not None and (nonce is None or not _NONCE.fullmatch(nonce)):
-            raise _refused(row.nonce)
-        return time, nonce or b"", signature, None, b"", b""
-
-    def _from_text(self, request: Request, body: bytes) -> _Fields:
-        row, query = self.row, request.target.partition(b"?")[2]
-        if body and (query or not _is_form(request)):
-            raise Refused(Denial(BOUNDARY, detail="a query beside a body, or a body that is no form"))
-        text, mark, signature = (body or query).rpartition(b"&" + row.signature.name + b"=")
-        if not mark or len(signature) > _FIELD_BYTES:
-            raise _refused(row.signature)
-        values = _pick(text, self._names)
-        if row.time.name not in values:
-            raise _refused(row.time)
-        if row.signature.name in values:
-            raise _refused(row.signature)
-        width = values.get(row.width.name) if row.width is not None else None
-        return values[row.time.name], b"", signature, width, b"" if body else text, text if body else b""
-
-    def _window(self, width: bytes | None) -> Window:
+        """Tell whether a signature that is no header stands in the head, or perhaps in a body that is on its way."""
         row = self.row
-        if width is None:
-            return row.window
-        past = (decode_number(width) or 0) * row.unit
+        if isinstance(row.signature, Header):
+            return False
+        if not isinstance(row.signature, Parameter):
+            return True
+        name, (_, _, query) = row.signature.name + b"=", request.target.partition(b"?")
+        in_body = "form" in row.parts and request.length != 0 and request.method not in row.bodyless
+        return (in_body and is_form(request)) or query.startswith(name) or b"&" + name in query
+
+    def _when(self, get: _Get, received: int) -> tuple[bytes, bytes, int, int | None]:
+        """Return time and nonce as they were sent, when the message was made, and the value of a rising nonce."""
+        row, time, nonce, signed_at, rises = self.row, b"", b"", received, None
+        if row.nonce is not None:
+            nonce = get(row.nonce.name) or b""
+            if not self._is_nonce(nonce):
+                raise refused(row.nonce)
+            if row.form == "clock":
+                rises = read_clock(nonce)
+                if rises is None:
+                    raise refused(row.nonce)
+                signed_at = rises
+        if row.time is not None:
+            time = get(row.time.name) or b""
+            read = self._read_time(time)
+            if read is None:
+                raise refused(row.time)
+            signed_at = read - row.lifetime
+        return time, nonce, signed_at, rises
+
+    def _check(self, request: Request, facts: Facts, source: Source) -> None:
+        """Hold a request against the guards of its row, and against what it says of itself."""
+        row = self.row
+        for guard in row.guards:
+            if not guard.holds(facts):
+                raise Refused(Denial(BOUNDARY, detail=guard.text))
+        if self._letters and b"?" in facts.target and not _is_literal(request):
+            raise Refused(Denial(BOUNDARY, detail=LITERAL.text))
+        if row.logins and request.prefix + request.path in row.logins:
+            raise Refused(Denial(BOUNDARY, detail="what is signed for this path is a login"))
+        for place, what in row.binds:
+            if not _BINDS[what](source.values.get(place.name) or b"", facts):
+                raise refused(place)
+
+    def _window(self, width: bytes) -> Window:
+        row = self.row
+        past = (decode_number(width) or 0) * row.stamp.grain
         if not 0 < past <= row.widest:
-            raise Refused(Denial(FIELD, detail=f"the window is not between 1 and {row.widest // row.unit}"))
+            raise Refused(Denial(FIELD, detail=f"the window is not between 1 and {row.widest // row.stamp.grain}"))
         return Window(past, row.window.future)
 
 
-def _is_form(request: Request) -> bool:
-    kind = request.headers.one(b"content-type") or b""
-    return kind.partition(b";")[0].strip().lower() == FORM
+def _is_literal(request: Request) -> bool:
+    operation = request.operation
+    return operation is None or operation.id.partition(" ")[2] == request.prefix + request.path
 
 
-def _pick(text: bytes, names: frozenset[bytes]) -> dict[bytes, bytes]:
-    """Return the named parameters, each of which may stand once and in no other spelling."""
-    found: dict[bytes, bytes] = {}
-    for parameter in text.split(b"&"):
-        raw, _, value = parameter.partition(b"=")
-        name = unquote_to_bytes(raw.replace(b"+", b" ")) if b"%" in raw or b"+" in raw else raw
-        if name in names:
-            if name in found or name != raw:
-                raise Refused(Denial(FIELD, detail=f"{name.decode()} stands twice or is encoded"))
-            found[name] = value
-    return found
-
-
-def _refused(field: Header | Parameter) -> Refused:
-    return Refused(Denial(FIELD, detail=field.name.decode()))
+_BINDS: Final[Mapping[str, Callable[[bytes, Facts], bool]]] = {
+    "path": lambda value, facts: value == facts.path,
+    "tail": lambda value, facts: value == facts.path[1:],
+    "nonce": lambda value, facts: value == facts.nonce,
+}
+"""What a field may be bound to."""

@@ -1,33 +1,9 @@
-"""The table of dialects. Each row stands beside the documentation of what it describes."""
-
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final
+"""Binance Spot: HMAC, RSA and Ed25519 keys; the parameters are signed, not where they go."""
 
 from tradeguard.core.credential import Window
-from tradeguard.signing.material import ED25519, HMAC_SHA256
+from tradeguard.signing.algorithm import ED25519, HMAC_SHA256, RSA_SHA256
 from tradeguard.signing.refusal import Refusal, Said
 from tradeguard.signing.row import Header, Parameter, Row
-
-_MS = 1_000_000
-_SECOND = 1_000_000_000
-
-TG1 = Row(
-    # docs/signing.md
-    name="tg1",
-    challenge='TG1 realm="api"',
-    algorithms={HMAC_SHA256: b"TG1-HMAC-SHA256", ED25519: b"TG1-ED25519"},
-    key=Header(b"tg-key"),
-    time=Header(b"tg-time"),
-    nonce=Header(b"tg-nonce"),
-    signature=Header(b"tg-signature"),
-    encoding="base64url",
-    unit=_MS,
-    message=("label", "key", "time", "nonce", "method", "authority", "target", "content_type", "body_sha256"),
-    separator=b"\n",
-    window=Window(past=5 * _SECOND, future=1 * _SECOND),
-    bodyless=frozenset({"GET", "HEAD", "DELETE"}),
-)
 
 
 def _binance(status: int, code: int, msg: str) -> Said:
@@ -35,7 +11,7 @@ def _binance(status: int, code: int, msg: str) -> Said:
 
 
 _STALE = _binance(400, -1021, "Timestamp for this request is outside of the recvWindow.")
-_BINANCE_REFUSAL = Refusal(
+_REFUSAL = Refusal(
     # Binance Spot API, "Error codes"; docs/refusals.md says why each was chosen
     media_type="application/json;charset=UTF-8",
     codes={
@@ -61,24 +37,21 @@ _BINANCE_REFUSAL = Refusal(
 )
 
 BINANCE = Row(
-    # Binance Spot API, "SIGNED endpoint security" and "Timing security"
     name="binance",
+    title="Binance Spot",
+    docs="Binance Spot API, Request Security: SIGNED Endpoint Examples; Timing security",
     challenge='Binance realm="api"',
-    algorithms={HMAC_SHA256: b""},
+    algorithms={HMAC_SHA256: "hex", RSA_SHA256: "base64", ED25519: "base64"},
+    message="{query}{form}",
     key=Header(b"x-mbx-apikey"),
-    time=Parameter(b"timestamp"),
     signature=Parameter(b"signature"),
-    encoding="hex",
-    unit=_MS,
-    message=("query", "form"),
-    separator=b"",
-    window=Window(past=5 * _SECOND, future=1 * _SECOND),
+    time=Parameter(b"timestamp"),
+    unit="ms",
+    window=Window(past=5_000_000_000, future=1_000_000_000),
     width=Parameter(b"recvWindow"),
-    widest=60 * _SECOND,
-    bodyless=frozenset({"GET", "HEAD", "DELETE"}),
-    refuse=_BINANCE_REFUSAL,
-    clock="serverTime",
+    widest=60_000_000_000,
+    bodyless=frozenset({"GET", "HEAD"}),
+    foreign=frozenset({b"apiKey"}),  # session.logon signs it
+    refuse=_REFUSAL,
+    clock={"serverTime": "$ms"},
 )
-
-ROWS: Final[Mapping[str, Row]] = MappingProxyType({row.name: row for row in (TG1, BINANCE)})
-"""Every dialect by name."""
