@@ -41,8 +41,9 @@ def test_so_is_every_call_with_a_key_of_another_algorithm(venue: str, algorithm:
         check_all_went_through(served)
 
 
+@pytest.mark.parametrize("host", HOSTED)
 @pytest.mark.parametrize("client", SDKS, ids=lambda client: client.name)
-def test_so_is_every_call_of_the_other_clients(client: Client) -> None:
+def test_so_is_every_call_of_the_other_clients(client: Client, host: str) -> None:
     need(client.name)
-    with serving(client.venue, client=client.name) as served:
+    with serving(client.venue, host, client=client.name) as served:
         check_all_went_through(served)

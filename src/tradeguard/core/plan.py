@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.phases import Phases
@@ -71,7 +71,7 @@ class Plan:
         content = {
             "checks": [(type(check).__name__, _settings(check)) for check in self.checks],
             "proofs": self.phases.challenge,
-            "dialects": sorted(str(getattr(reader, "row", name)) for name, reader in self.phases.dialects.items()),
+            "dialects": {name: getattr(reader, "row", name) for name, reader in self.phases.dialects.items()},
             "policy": {field.name: getattr(self.policy, field.name) for field in fields(self.policy)},
             "operations": sorted(self.operations.all),
         }
@@ -86,7 +86,17 @@ def _settings(check: object) -> dict[str, object]:
 
 
 def _plain(value: Any) -> Any:
-    """Give a set or a mapping the one order that JSON can show, and a part of the policy its fields by name."""
+    """Give what JSON cannot show one text that is the same in every process, whatever its hashes and addresses are.
+
+    A set or a mapping gets an order, a part of the policy or a dialect its fields by name, and code its name.
+    """
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value) if field.compare}
-    return sorted(value.items() if hasattr(value, "items") else value)
+        shown = {field.name: getattr(value, field.name) for field in fields(value) if field.compare}
+        return {"": type(value).__name__, **shown}
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if hasattr(value, "items"):
+        return sorted(value.items())
+    if isinstance(value, Iterable):
+        return sorted(cast("Iterable[Any]", value))
+    return getattr(value, "__qualname__", type(value).__qualname__)

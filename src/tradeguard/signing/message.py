@@ -140,7 +140,9 @@ def _read_part(spec: str) -> Part:
     if name in _HASHES and argument:
         return Part(name, parts=tuple(_read_part(inner) for inner in argument.split()))
     if name == "flat" and argument not in (None, "params"):
-        raise ConfigError(f"{{{spec}}} cannot be signed: only the names of {{flat(params)}} are known, see signing/plain.py")
+        raise ConfigError(
+            f"{{{spec}}} cannot be signed: only the names of {{flat(params)}} are known, see signing/plain.py"
+        )
     if name in ("field", "number", "flat") and argument and not asked:
         return Part(name, argument=argument)
     takes_forms = name in ("query", "?query", "text") and set(asked) <= _FORMS.keys()
