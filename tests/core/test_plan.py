@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from support import OPERATIONS, StillClock, make_checks
 
-from tradeguard.backends.memory import Memory
+from tradeguard.backends.memory import Memory, MemoryKeys
 from tradeguard.checks.scope import Scope
+from tradeguard.checks.signature import Signature
 from tradeguard.core.conditions import Below
 from tradeguard.core.decision import Denial
 from tradeguard.core.errors import ConfigError
@@ -17,6 +19,9 @@ from tradeguard.core.policy import Operations, Policy
 from tradeguard.core.ports import Colour, Port, Runtime
 from tradeguard.core.request import Request
 from tradeguard.core.runtime import Loop, Threads
+from tradeguard.signing.coinbase_advanced import COINBASE_ADVANCED
+from tradeguard.signing.place import Header
+from tradeguard.signing.rows import KRAKEN, OKX, TG1
 
 POLICY: dict[str, Any] = {
     "scopes": ["algo:run", "algo:stop"],
@@ -45,6 +50,12 @@ def plan(
         Memory(since=1) if state is None else state,
         without,
     )
+
+
+def speaking(*rows: Any) -> Plan:
+    """A plan with these dialects instead."""
+    spoken = Signature(MemoryKeys(), dialects=rows, accept=[row.name for row in rows])
+    return plan([spoken if isinstance(check, Signature) else check for check in make_checks()])
 
 
 def test_it_holds_what_it_was_given() -> None:
@@ -122,9 +133,10 @@ def test_the_order_of_sets_rows_and_roles_does_not_change_it() -> None:
     assert made.mark == plan().mark
 
 
-def test_it_is_the_same_in_another_process() -> None:
-    """The seed of the hashes differs from process to process; the events of all workers must not."""
-    code = "from test_plan import plan; print(plan().mark)"
+@pytest.mark.parametrize("call", ["plan()", "speaking(TG1, OKX, KRAKEN, COINBASE_ADVANCED)"])
+def test_it_is_the_same_in_another_process(call: str) -> None:
+    """Addresses and the seed of the hashes differ from process to process; the events of all workers must not."""
+    code = f"from test_plan import *; print({call}.mark)"
     command = [sys.executable, "-c", code]
     paths = {"PYTHONPATH": ":".join([*sys.path, __file__.rpartition("/")[0]])}
     marks = {
@@ -133,7 +145,15 @@ def test_it_is_the_same_in_another_process() -> None:
         ).stdout
         for seed in ("1", "2")
     }
-    assert marks == {plan().mark + "\n"}
+    assert marks == {(plan() if call == "plan()" else speaking(TG1, OKX, KRAKEN, COINBASE_ADVANCED)).mark + "\n"}
+
+
+def test_another_text_of_a_dialect_changes_it() -> None:
+    marks = [
+        speaking(TG1, row).mark
+        for row in (OKX, replace(OKX, message="{time}\n{method}{target}\n{body}"), replace(OKX, key=Header(b"x-key")))
+    ]
+    assert len({*marks, speaking(TG1).mark}) == 4
 
 
 CHANGES: dict[str, dict[str, Any]] = {

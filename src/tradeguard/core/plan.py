@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.phases import Phases
@@ -95,8 +95,6 @@ def _plain(value: Any) -> Any:
         return {"": type(value).__name__, **shown}
     if isinstance(value, bytes):
         return value.decode("latin-1")
-    if hasattr(value, "items"):
-        return sorted(value.items())
-    if isinstance(value, Iterable):
-        return sorted(cast("Iterable[Any]", value))
-    return getattr(value, "__qualname__", type(value).__qualname__)
+    if not hasattr(value, "__iter__"):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    return sorted(value.items() if hasattr(value, "items") else value)
