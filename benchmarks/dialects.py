@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jwt
 import requests
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -28,7 +29,9 @@ from tradeguard.core.drive import drive
 from tradeguard.core.key import Material
 from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.signing.algorithm import ED25519, HMACS, RSA_SHA256
-from tradeguard.signing.material import Ed25519, Hmac, Rsa
+from tradeguard.signing.coinbase_advanced import COINBASE_ADVANCED, NAME
+from tradeguard.signing.dialect import Reader
+from tradeguard.signing.material import EcdsaP256, Ed25519, Hmac, Rsa
 from tradeguard.signing.message import FORM
 from tradeguard.signing.place import Field
 from tradeguard.signing.row import Row
@@ -41,6 +44,7 @@ hawk: Any = import_module("mohawk")  # untyped
 hms: Any = import_module("http_message_signatures")
 SECRET = b"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # text, and base64 of 32 bytes
 EDWARD, RIVEST = Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)
+CURVE = generate_private_key(SECP256R1())
 NOW = time.time_ns()
 BURST = 200
 Work = Callable[[], object]
@@ -92,7 +96,23 @@ def keys(row: Row, algorithm: str) -> tuple[Signer, Material]:
 def subject(row: Row, algorithm: str) -> Subject:
     """Verifying one request of a row."""
     signer, material = keys(row, algorithm)
-    request, verifier = received(signer.sign(order(row), NOW)), Verifier(row)
+    mark = "primitive + 15 us" if algorithm not in HMACS else "8" if Sources(row).needed else "3"
+    return verifying(f"{row.name} {algorithm}", mark, signer.sign(order(row), NOW), material, Verifier(row))
+
+
+def tokens() -> Iterable[Subject]:
+    """Verifying one request of Coinbase Advanced, with each of its algorithms."""
+    out = Outgoing("POST", "api.example", b"/api/v3/brokerage/orders", b"application/json", b'{"side":"BUY"}')
+    curve = CURVE.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    pairs = ((CURVE, EcdsaP256(curve)), (EDWARD, Ed25519(EDWARD.public_key().public_bytes_raw())))
+    for key, material in pairs:
+        sent, name = COINBASE_ADVANCED.make_signer("key", key).sign(out, NOW), f"{NAME} {material.algorithm}"
+        yield verifying(name, "primitive + 15 us", sent, material, COINBASE_ADVANCED.reader())
+
+
+def verifying(name: str, mark: str, sent: Outgoing, material: Material, verifier: Reader) -> Subject:
+    """Verifying one request: claim, fields, signed text, signature."""
+    request = received(sent)
     body = drive(request.body())
 
     def work() -> bool:
@@ -102,9 +122,7 @@ def subject(row: Row, algorithm: str) -> Subject:
         return drive(material.verify(signed.message, signed.signature))
 
     assert work()
-    parsed = Sources(row).needed
-    mark = "primitive + 15 us" if algorithm not in HMACS else "8" if parsed else "3"
-    return Subject(f"{row.name} {algorithm}", mark, work)
+    return Subject(name, mark, work)
 
 
 def primitives() -> Iterable[Subject]:
@@ -116,6 +134,9 @@ def primitives() -> Iterable[Subject]:
     yield Subject("hmac.digest, 1 KiB, SHA-512", "", lambda: hmac.digest(SECRET, text, "sha512"))
     yield Subject("sha256, 1 KiB", "", lambda: hashlib.sha256(text).digest())
     yield Subject("RSA-2048 verify", "", lambda: public.verify(signature, text, padding.PKCS1v15(), SHA256()))
+    curve, hashed = CURVE.public_key(), ECDSA(SHA256())
+    signed = CURVE.sign(text, hashed)
+    yield Subject("ECDSA P-256 verify", "", lambda: curve.verify(signed, text, hashed))
     yield Subject("Ed25519 verify", "", lambda: point.verify(edward, text))
 
 
@@ -168,7 +189,7 @@ def http_signatures() -> Subject:
 def subjects() -> list[Subject]:
     """All of them."""
     rows = [subject(row, algorithm) for row in ROWS.values() for algorithm in row.algorithms]
-    return [*primitives(), *rows, *peers()]
+    return [*primitives(), *rows, *tokens(), *peers()]
 
 
 def measure(rounds: int) -> list[tuple[Subject, float]]:
