@@ -11,7 +11,7 @@ A message is text with parts in braces, as a venue's documentation writes it dow
     {text}                                       the body, or the query where there is none
     {payload}                                    the header that the row's `payload` names
     {field(name)} {number(name)}                 a member of a JSON body, a word or a whole number
-    {flat(name)}                                 all that is in a member of a JSON body, sorted, names and values
+    {flat(params)}                               all that is in that member of a JSON body, sorted, names and values
     {sha256(a b)} {sha256hex(a b)}               a hash over other parts, and 'texts' between them; also sha512
 
 A signature that stands in a query or a form is no part of it. A query may have another form before it is signed:
