@@ -206,6 +206,16 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
         SQLiteKeys(tmp_path / "missing" / "keys.db")
 
 
+@pytest.mark.parametrize(("backend", "instead"), [(SQLiteKeys, "MemoryKeys"), (SQLiteState, "Memory")])
+def test_the_name_that_means_memory_to_sqlite_makes_no_file(
+    backend: type, instead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=rf"for memory there is {instead}$"):
+        backend(":memory:")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that other users may enter."""

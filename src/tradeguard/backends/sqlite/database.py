@@ -49,11 +49,12 @@ os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, aft
 
 
 class Kind(NamedTuple):
-    """What a file is for; `damaged` is the cure where it is."""
+    """What a file is for; `damaged` is the cure where it is, `in_memory` what does the same without a file."""
 
     name: str
     application_id: int
     damaged: str
+    in_memory: str
 
 
 class Database:
@@ -83,6 +84,8 @@ class Database:
         opened: Callable[[Connection], None] | None = None,
     ) -> None:
         check_library(sqlite3.sqlite_version_info)
+        if os.fspath(path) == ":memory:":
+            raise ConfigError(f"the {kind.name} would be a file called :memory:; for memory there is {kind.in_memory}")
         self.path, self._kind, self._busy = Path(path).absolute(), kind, busy
         self._name = f"{kind.name} file {self.path}"
         self._synchronous, self._opened = synchronous, opened

@@ -15,7 +15,7 @@ from tradeguard.core.errors import KeyConflict
 from tradeguard.core.key import Changes, KeyRow, Mark
 from tradeguard.core.ports import Colour
 
-KIND: Final = Kind("keys", 0x7467_6B31, "restore it from a backup")  # "tgk1"
+KIND: Final = Kind("keys", 0x7467_6B31, "restore it from a backup", "MemoryKeys")  # "tgk1"
 _COLUMNS: Final = "id, version, fingerprint, fields, sealed, mac"
 _CHANGES: Final = 10_000  # more changed ids than this are told as "anything"
 _BATCH: Final = 500  # rows that are held at a time

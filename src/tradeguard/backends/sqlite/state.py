@@ -26,7 +26,9 @@ from tradeguard.core.conditions import Advance, Below, Charge, Condition, Look, 
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.ports import Colour
 
-KIND: Final = Kind("state", 0x7467_7331, "move it away: a new one refuses what was signed before it")  # "tgs1"
+KIND: Final = Kind(  # "tgs1"
+    "state", 0x7467_7331, "move it away: a new one refuses what was signed before it", "Memory"
+)
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SECOND: Final = 1_000_000_000
 _PURGE: Final = 64  # expired numbers dropped per `set`
