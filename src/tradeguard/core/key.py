@@ -4,6 +4,7 @@ KeyRow is a record as a store keeps it; Mark and Changes are how somebody follow
 """
 
 import re
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol, get_args, runtime_checkable
@@ -13,6 +14,7 @@ from tradeguard.core.errors import ConfigError, KeyConflict
 from tradeguard.core.principal import UNRESTRICTED, Principal, Restrictions, Scope, read_names
 
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+TOKEN: Final = (string.ascii_letters + string.digits + "_-").encode()  # the bytes of a key id
 KeyState = Literal["pending", "active", "retiring", "suspended", "revoked", "compromised"]
 _BLINDED = re.compile(r"(?:[0-9a-f]{64})?", re.ASCII)
 _BINDING = re.compile(r"(?:spki-sha256:[0-9a-f]{64}|spiffe://[!-~]{1,240})?", re.ASCII)
@@ -25,6 +27,11 @@ _TEXTS: Final = (
     "successor", "waiver", "reason", "actor",
 )  # fmt: skip
 _LONGEST: Final = 256  # characters of such a text
+
+
+def is_key_id(text: bytes) -> bool:
+    """Tell whether bytes are a key id: what `KEY_ID` says of text, faster."""
+    return 0 < len(text) <= 128 and not text.translate(None, TOKEN)
 
 
 def key_number(id: str) -> str:

@@ -1,7 +1,7 @@
 """Request: one thing somebody asks for, with its raw bytes untouched. Headers and Peer belong to it."""
 
 from collections import Counter
-from collections.abc import Iterable, KeysView, Mapping
+from collections.abc import Callable, Iterable, KeysView, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -48,6 +48,16 @@ class Headers:
         if self.repeated and name in self.repeated:
             raise Refused(Denial(REPEATED, detail=name.decode("latin-1")))
         return self._index.get(name)
+
+    def getter(self, names: frozenset[bytes]) -> Callable[[bytes], bytes | None]:
+        """Return what reads these fields as `one` does; whether one of them stands twice is looked at here, at once.
+
+        Raises:
+            Refused: one does (`request.repeated`).
+        """
+        if self.repeated and not names.isdisjoint(self.repeated):
+            raise Refused(Denial(REPEATED, detail=min(names & self.repeated.keys()).decode("latin-1")))
+        return self._index.get
 
     def note(self, name: bytes) -> str:
         """Return a field for the log, empty where it is absent: whichever stands last, and nothing to decide by."""

@@ -114,7 +114,7 @@ class CoinbaseVerifier:
     """Reads the requests of this dialect; the same verbs as `Verifier`. `row` is the dialect."""
 
     def __init__(self, row: "CoinbaseAdvanced") -> None:
-        self.row, self.coverage = row, row.coverage
+        self.row = row
 
     def claim(self, request: Request) -> Claim | None:
         """Return the claim, or None if the head carries no JWT, or one whose header has no `kid` and `nonce`.

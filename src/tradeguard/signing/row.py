@@ -154,8 +154,11 @@ class Row:
 
     def __post_init__(self) -> None:
         asked = (self.key, self.time, self.nonce, self.signature, self.width, *(place for place, _ in self.binds))
-        object.__setattr__(self, "places", tuple(place for place in asked if place is not None))
-        object.__setattr__(self, "in_text", isinstance(self.signature, Parameter))
+        self._derive(
+            places=tuple(place for place in asked if place is not None),
+            in_text=isinstance(self.signature, Parameter),
+            challenge=self.challenge or f'{self.name} realm="api"',
+        )
         texts = (self.message,) if isinstance(self.message, str) else tuple(self.message)
         try:
             messages = tuple(read_message(text) for text in texts)
@@ -165,14 +168,15 @@ class Row:
             guards = find_guards(messages, self._shape(exact))
         except ConfigError as error:
             raise ConfigError(f"dialect {self.name}: {error}") from None
-        object.__setattr__(self, "challenge", self.challenge or f'{self.name} realm="api"')
-        object.__setattr__(self, "messages", messages)
-        object.__setattr__(self, "coverage", coverage)
-        object.__setattr__(self, "exact", exact)
         parts = [part for message in messages for part in flatten(message)]
-        object.__setattr__(self, "parts", frozenset(part.name for part in parts))
-        object.__setattr__(self, "sorted", any("sorted" in part.forms for part in parts))
-        object.__setattr__(self, "guards", _with_gaps_closed(guards, coverage, self.body))
+        self._derive(
+            messages=messages,
+            coverage=coverage,
+            exact=exact,
+            parts=frozenset(part.name for part in parts),
+            sorted=any("sorted" in part.forms for part in parts),
+            guards=_with_gaps_closed(guards, coverage, self.body),
+        )
 
     @property
     def stamp(self) -> Stamp:
@@ -195,6 +199,11 @@ class Row:
         if self.timeless:
             return self.window.past
         return 0 if self.nonce is not None and self.form != "free" else self.stamp.grain
+
+    def _derive(self, **values: Any) -> None:
+        """Set what follows from the rest; once, while the row is made."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def _shape(self, exact: bool) -> Shape:
         fixed = {"time"} if exact and self.stamp.size else set[str]()
@@ -227,6 +236,8 @@ class Row:
             raise ConfigError("fields in Authorization need scheme=, and nothing else does")
         if (self.payload is not None, "payload" in names) != (Payload in kinds,) * 2:
             raise ConfigError("fields in a payload need payload=, and {payload} in the message; nothing else does")
+        if self.body == "repeat" and self.payload is None:
+            raise ConfigError('body="repeat" holds a body against the payload, so it needs payload=')
         self._check_spelling(names)
 
     def _check_spelling(self, names: set[str]) -> None:

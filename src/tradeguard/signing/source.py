@@ -5,12 +5,12 @@ Headers need no taking apart, so dialects whose fields are all headers and that 
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from tradeguard.core.decision import Denial, Refused, register
 from tradeguard.core.request import Request
 from tradeguard.signing.encoding import decode_number
-from tradeguard.signing.message import FORM, flatten
+from tradeguard.signing.message import FORM, Pieces, flatten
 from tradeguard.signing.place import (
     FIELD,
     Field,
@@ -37,21 +37,6 @@ _WORD = re.compile(r"[A-Za-z/_-]{1,128}", re.ASCII)
 _SPLIT = frozenset({"path", "query", "?query", "text", "form"})
 
 
-class Source(NamedTuple):
-    """A request taken apart, as far as its row needs it. `query` and `form` are without the signature."""
-
-    path: bytes = b""
-    query: bytes = b""
-    form: bytes = b""
-    payload: bytes = b""
-    document: Mapping[str, Any] = {}
-    values: Mapping[bytes, bytes | None] = {}
-
-
-NOTHING = Source()
-"""Of a request that need not be taken apart."""
-
-
 class Sources:
     """Takes the requests of one dialect apart.
 
@@ -67,14 +52,15 @@ class Sources:
             row.parts & _SPLIT or row.mount or not all(isinstance(place, Header) for place in row.places)
         )
         self._parameters = frozenset(place.name for place in row.places if isinstance(place, Parameter)) | row.foreign
+        self._foreign = row.foreign | ({row.signature.name} if row.in_text else set())
         self._payloads = [place for place in row.places if isinstance(place, Payload)]
         self._named = {part.argument for message in row.messages for part in message if part.argument}
         self._named |= {place.name.decode() for place in row.places if isinstance(place, Field)}
         self._heads = [place.name for place in row.places if isinstance(place, Header)]
         self._members = [place for place in row.places if isinstance(place, Field)]
 
-    def take(self, request: Request, body: bytes) -> Source:
-        """Take a request apart.
+    def take(self, request: Request, body: bytes) -> tuple[Pieces, Mapping[bytes, bytes | None]]:
+        """Take a request apart, as far as the row needs it; return its pieces, and the fields by name.
 
         Raises:
             Refused: a field or a part of it is malformed, or something is carried that is not signed.
@@ -106,7 +92,7 @@ class Sources:
             if body:
                 _check_repeat(body, carried)
             values |= {place.name: member(carried, place) for place in self._payloads}
-        return Source(path, query, form, payload, document, values)
+        return Pieces(path, query, form, payload, document), values
 
     def _below(self, path: bytes) -> bytes:
         mount = self.row.mount.encode()
@@ -116,19 +102,27 @@ class Sources:
 
     def _parameters_of(self, text: bytes) -> tuple[bytes, dict[bytes, bytes | None]]:
         """Return the text without the signature, and the parameters that are fields."""
-        row, found = self.row, dict[bytes, bytes | None]()
-        if row.in_text:
-            text, found[row.signature.name] = _cut(text, row.signature.name, anywhere=row.sorted)
+        row, mark = self.row, b"&" + self.row.signature.name + b"="
+        signature = b""
+        if row.in_text and row.sorted:
+            before, _, after = (b"&" + text).partition(mark)
+            signature, more, after = after.partition(b"&")
+            text = (before + more + after)[1:]
+        elif row.in_text:
+            text, found, last = text.rpartition(mark)
+            signature = last if found else b""
         values = pick(text, self._parameters)
-        for name in values.keys() & {*row.foreign, row.signature.name if row.in_text else b""}:
+        for name in self._foreign and self._foreign & values.keys():
             raise Refused(Denial(FIELD, detail=name.decode()))
-        return text, {**values, **found}
+        if row.in_text:
+            values[row.signature.name] = signature
+        return text, values
 
     def _body_of(self, request: Request, body: bytes) -> tuple[Mapping[str, Any], dict[bytes, bytes | None]]:
         """Return a JSON body and the fields in it; of a form the fields only."""
         if body[:1] != b"{" and self.row.body != "json":
             names = frozenset(place.name for place in self._members)
-            return {}, dict(pick(body, names)) if is_form(request) else {}
+            return {}, pick(body, names) if is_form(request) else {}
         if is_form(request):
             raise Refused(Denial(BOUNDARY, detail="a JSON body that would be read as a form"))
         document = read_json(body)
@@ -155,19 +149,6 @@ def _check_repeat(body: bytes, carried: Mapping[str, Any]) -> None:
     for name, value in read_json(body).items():
         if name not in carried or not same(carried[name], value):
             raise Refused(Denial(BOUNDARY, detail=f"the member {name[:32]!r} of the body is not in the payload"))
-
-
-def _cut(text: bytes, name: bytes, *, anywhere: bool) -> tuple[bytes, bytes | None]:
-    """Return a text without its signature, and the signature: the last parameter, or any where the row sorts them."""
-    if not anywhere:
-        text, mark, signature = text.rpartition(b"&" + name + b"=")
-        return text, signature if mark else None
-    parameters = text.split(b"&")
-    found = [parameter for parameter in parameters if parameter.startswith(name + b"=")]
-    if len(found) != 1:
-        return text, None
-    parameters.remove(found[0])
-    return b"&".join(parameters), found[0][len(name) + 1 :]
 
 
 def _is_number(value: Any) -> bool:

@@ -8,10 +8,12 @@ from functools import lru_cache
 from typing import Final, Literal
 
 Unit = Literal["s", "s.", "ms", "us", "ns", "iso-ms", "iso-s"]
+_COLON: Final = ord(":")  # as a number, which `in` finds ten times faster than bytes
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _FRACTION: Final = re.compile(rb"([1-9][0-9]{9})(?:\.([0-9]{1,9}))?")
 _SECOND: Final = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
+_ISO_MS: Final = 24  # bytes of `2026-11-22T17:21:37.123Z`
 _LONGEST: Final = 19  # digits
 _CLOCK: Final = {digits: 10 ** (19 - digits) for digits in range(10, 20)}  # digits -> ns of the last one, until 2286
 
@@ -21,17 +23,13 @@ class Stamp:
     """One unit: `read` gives ns UTC or None, `write` the text of a time, `grain` its last digit in ns.
 
     `size` is the length of every text of these years, 0 where it varies. A number of another length is read all the
-    same, so that who has the wrong unit is told by how much; `exact` reads those of this length only.
+    same, so that who has the wrong unit is told by how much.
     """
 
     read: Callable[[bytes], int | None]
     write: Callable[[int], bytes]
     grain: int
     size: int
-
-    def exact(self, text: bytes) -> int | None:
-        """Read a time whose text has the usual length."""
-        return self.read(text) if len(text) == self.size or not self.size else None
 
 
 def read_clock(text: bytes) -> int | None:
@@ -51,15 +49,19 @@ def _whole(digits: int) -> Stamp:
 
 
 def _read_fraction(text: bytes) -> int | None:
+    if len(text) == 10 and text.isdigit() and text[:1] != b"0":
+        return int(text) * 1_000_000_000
     match = _FRACTION.fullmatch(text)
     return int(match[1]) * 1_000_000_000 + int((match[2] or b"").ljust(9, b"0")) if match is not None else None
 
 
 def _read_iso_ms(text: bytes) -> int | None:
-    text = text.replace(b"%3A", b":") if text.count(b":") == 0 else text
+    if len(text) != _ISO_MS:
+        text = text.replace(b"%3A", b":") if _COLON not in text else b""
     second, milli = _read_second(text[:19]), text[20:23]
-    plain = len(text) == 24 and text[19:20] == b"." and text[23:] == b"Z" and milli.isdigit()
-    return second + int(milli) * 1_000_000 if plain and second is not None else None
+    if second is None or text[19:20] != b"." or text[23:] != b"Z" or not milli.isdigit():
+        return None
+    return second + int(milli) * 1_000_000
 
 
 def _read_iso_s(text: bytes) -> int | None:
