@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cli.venue import Venue, now
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tradeguard.backends.sqlite import SQLiteKeys, SQLiteState
 from tradeguard.config import build_guard
@@ -143,11 +144,56 @@ def test_one_operator_blocks_an_account_for_an_hour(halted: Halted) -> None:
 def test_who_is_no_operator_stops_nothing(halted: Halted) -> None:
     assert "lacks the scope halt:set" in halted.refuse("halt", "set", "NO_NEW", *halted.trader)
     wrong = (*halted.olga[:2], *halted.trader[2:])
-    assert "is not over what is written" in halted.refuse("halt", "set", "NO_NEW", *wrong)
+    assert "not the secret of key" in halted.refuse("halt", "set", "NO_NEW", *wrong)
+    assert "not the secret of key" in halted.refuse("halt", "propose", "ACTIVE", *wrong)
     halted.ask("keys", "suspend", halted.olga[1])
     assert "is suspended" in halted.refuse("halt", "set", "NO_NEW", *halted.olga)
     assert "keys list" in halted.refuse("halt", "set", "NO_NEW", "--key", "nobody", *halted.olga[2:])
     assert halted.ask("halt", "list") == []
+
+
+def test_the_json_of_a_key_says_whose_secret_it_is_and_signs(halted: Halted) -> None:
+    written = {"id": halted.olga[1], "secret": (halted.folder / halted.olga[3]).read_text()}
+    (halted.folder / "olga.json").write_text(json.dumps(written))
+    halted.ask("halt", "set", "NO_NEW", "--secret-file", "olga.json", "--wait", "0s")
+    assert halted.ask("halt", "list")[0]["signed_by"] == [halted.olga[1]]
+    error = halted.refuse("halt", "set", "NO_NEW", "--key", halted.omar[1], "--secret-file", "olga.json", code=2)
+    assert halted.omar[1] in error
+    assert f"is of key {halted.olga[1]}: say --key {halted.olga[1]}" in error
+    assert "with --key" in halted.refuse("halt", "set", "NO_NEW", *halted.olga[2:], code=2)
+
+
+def test_a_key_of_another_dialect_signs_if_it_can_and_is_refused_with_the_cure_if_not(halted: Halted) -> None:
+    def operator(dialect: str) -> Signing:
+        words = ("keys", "new", "--owner", "ops & co", "--scope", "halt:set", "--dialect", dialect)
+        made = halted.ask(*words, "--secret-out", dialect)
+        return "--key", made["id"], "--secret-file", dialect
+
+    okx, base64, kraken, bearer = map(operator, ("okx", "coinbase-exchange", "kraken", "bearer"))
+    for able in (okx, base64):  # JSON with a passphrase, and a secret that is written in base64
+        assert halted.ask("halt", "set", "NO_NEW", *able, "--scope", f"key:{able[1]}")["done"]
+    for unable in (kraken, bearer):
+        error = halted.refuse("halt", "set", "NO_NEW", *unable)
+        assert f"is for dialect {unable[3]} (" in error
+        assert "tradeguard keys new --owner 'ops & co' --scope halt:set" in error
+    secret = json.loads((halted.folder / "okx").read_text())["secret"]
+    for wrong in (okx, kraken, bearer):
+        error = halted.refuse(
+            "halt", "set", "NO_NEW", *halted.olga[:2], "--secret-file", wrong[3], code=2 - (wrong != okx)
+        )
+        assert secret not in error
+        assert halted.olga[1] in error
+
+
+def test_a_secret_for_a_private_key_and_the_other_way_round_name_what_the_key_has(halted: Halted) -> None:
+    wrong = halted.refuse("halt", "set", "NO_NEW", *halted.omar[:2], *halted.olga[2:], code=2)
+    assert f"key {halted.omar[1]} signs with ed25519" in wrong
+    pem = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (halted.folder / "private.pem").write_bytes(pem)
+    wrong = halted.refuse("halt", "set", "NO_NEW", *halted.olga[:2], "--secret-file", "private.pem", code=2)
+    assert f"key {halted.olga[1]} signs with a secret (hmac-sha256), and this is a PEM" in wrong
+    assert halted.ask("halt", "set", "NO_NEW", *halted.omar[:2], "--secret-file", "private.pem")["done"]
+    assert halted.ask("halt", "list")[0]["signed_by"] == [halted.omar[1]]
 
 
 @pytest.mark.parametrize(

@@ -157,3 +157,11 @@ def test_a_database_that_has_sealed_nothing_yet_takes_a_new_key(venue: Venue) ->
     SQLiteKeys(venue.data / "keys.db").close()
     assert venue.run("init").exit_code == 0
     assert venue.issue()
+
+
+@pytest.mark.parametrize("reference", ["fil:/etc/tradeguard/key", "evn:VENUE_KEY", "vault:secret/key", "file:"])
+def test_a_reference_with_a_typo_does_not_become_a_file(shell: Shell, reference: str) -> None:
+    error = shell.refuse("init", "--master-key", reference, code=2)
+    assert "env:NAME" in error
+    assert list(shell.folder.iterdir()) == []
+    assert shell.ask("init", "--master-key", "./odd:name")["master_key"] == f"file:{shell.folder}/odd:name"

@@ -15,7 +15,10 @@ from cli.venue import Venue
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tradeguard.signing.material import Hmac
+from tradeguard.signing.private import find_public, make_private_key
 
+SECRET = "a-secret-of-the-old-venue"
+TEXT = b64encode(SECRET.encode()).decode()
 HEAD = ("id", "secret", "owner", "scopes")
 BAD = frozenset(range(40, 2_040, 40))  # 50 of 2,000 lines
 
@@ -73,6 +76,39 @@ def test_with_skip_bad_the_good_lines_go_in_and_again_changes_nothing(venue: Ven
     assert (report["imported"], report["bad"], report["dry_run"], count(venue)) == (1_950, 50, False, 1_950)
     again = venue.ask("keys", "import", str(two_thousand), "--skip-bad", code=1)
     assert (again["imported"], again["present"], again["bad"]) == (0, 1_950, 50)
+
+
+@pytest.mark.parametrize("dialect", ["htx", "coinbase-advanced", "kraken-futures-bare"])
+def test_keys_that_every_server_would_refuse_for_want_of_networks_are_bad_lines(venue: Venue, dialect: str) -> None:
+    public = b64encode(find_public(make_private_key("ed25519")).reveal()).decode()
+    material = {"public_key": public, "state": "pending"} if dialect == "coinbase-advanced" else {"secret": TEXT}
+    lines = [
+        {"id": "open", "dialect": dialect, "owner": "o", "scopes": "orders:read", **material},
+        {"id": "okx", "dialect": "binance", "owner": "o", "scopes": "orders:read", "secret": "another-" + SECRET},
+    ]
+    (venue.folder / "keys.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = venue.ask("keys", "import", "keys.jsonl", code=1)
+    assert (report["read"], report["imported"], report["bad"]) == (2, 0, 1)
+    [fault] = report["faults"]
+    assert fault["line"] == 1
+    for said in (f"dialect {dialect}", "signature.unbound", "column networks, such as 203.0.113.0/24"):
+        assert said in fault["reason"]
+    assert count(venue) == 0
+    assert venue.ask("keys", "import", "keys.jsonl", "--default", "networks=192.0.2.0/24")["imported"] == 2
+    assert [str(network) for network in venue.find("open").networks] == ["192.0.2.0/24"]
+
+
+def test_the_file_that_keys_new_wrote_is_imported_as_it_is(venue: Venue) -> None:
+    written = {"id": "k", "secret": SECRET, "passphrase": "a phrase"}
+    (venue.folder / "okx.json").write_text(json.dumps(written))
+    more = ("--default", "dialect=okx", "--default", "owner=o", "--default", "scopes=orders:read")
+    words = ("keys", "import", "--secret-file", "okx.json", *more)
+    assert "--id names other, but the secret is of key k: say --id k" in venue.refuse(*words, "--id", "other", code=2)
+    assert venue.ask(*words, "--id", "k")["imported"] == 1
+    record = venue.find("k")
+    assert isinstance(record.material, Hmac)
+    assert record.material.reveal() == SECRET.encode()
+    assert record.passphrase == record.material.blind(b"a phrase").hex()
 
 
 def test_a_dry_run_changes_nothing(venue: Venue) -> None:

@@ -149,10 +149,10 @@ def test_a_wrong_option_is_a_usage_error_and_no_key_is_made(venue: Venue, words:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "no scope and no role"),
+        ((), "no scope and no role, so it could do nothing; the roles are trader, viewer. No key was made"),
         (("--scope", "orders:wirte"), "unknown scope"),
-        (("--role", "nobody"), "no role"),
-        (("--role", "trader", "--tier", "gold"), "no tier"),
+        (("--role", "nobody"), "no role 'nobody'; it has trader, viewer. No key was made"),
+        (("--role", "trader", "--tier", "gold"), "no tier 'gold'; name it in tiers, where it has none"),
         (("--scope", "funds:withdraw", "--network", "203.0.113.0/24"), "expires"),
         (("--scope", "funds:withdraw", "--expires", "30d"), "allow list"),
         (("--role", "trader", "--network", "203.0.113.1/24"), "203.0.113.1/24"),
@@ -333,7 +333,8 @@ def test_a_client_of_any_algorithm_keeps_its_private_key(venue: Venue, algorithm
     words = ("--role", "trader", "--public-key", "public", "--proof", "proof")
     taken = [name for name in ("binance", "coinbase-advanced") if algorithm in find_dialect(name).algorithms]
     row = (venue.folder / "keys.jsonl", {"id": "k", "dialect": taken[0], "public_key": pem.decode(), "owner": "acme"})
-    row[0].write_text(json.dumps(row[1] | {"proof": proved["proof"], "scopes": ["orders:read"]}) + "\n")
+    more = {"proof": proved["proof"], "scopes": ["orders:read"], "networks": ["192.0.2.0/24"]}
+    row[0].write_text(json.dumps(row[1] | more) + "\n")
     assert venue.ask("keys", "import", str(row[0]))["imported"] == 1
     assert (venue.find("k").algorithm, venue.find("k").state) == (algorithm, "active")
     if taken[0] == "binance":
@@ -390,11 +391,15 @@ window = { past = "5s", future = "1s" }
 
 
 @pytest.mark.parametrize(("dialect", "bound"), [("htx", True), ("coinbase-advanced", True), ("okx", False)])
-def test_a_key_that_opens_nothing_without_networks_is_told_of(venue: Venue, dialect: str, bound: bool) -> None:
+def test_a_key_that_would_open_nothing_without_networks_is_not_made(venue: Venue, dialect: str, bound: bool) -> None:
     venue.configure('# dialects = ["tg1"]', f'dialects = ["{dialect}"]')
     venue.configure("# accept = []", f'accept = ["{dialect}"]')
     new = (*NEW, "--role", "trader", "--dialect", dialect)
-    anywhere = venue.run(*new)
-    assert anywhere.exit_code == 0
-    assert ("signature.unbound" in anywhere.stderr) is bound
-    assert "signature.unbound" not in venue.run(*new, "--network", "192.0.2.0/24").stderr
+    if bound:
+        error = venue.refuse(*new, code=2)
+        assert "signature.unbound" in error
+        assert "--network 203.0.113.0/24" in error
+    else:
+        assert venue.run(*new).exit_code == 0
+    assert len(venue.run("keys", "list", "--json").stdout.splitlines()) == 1 - bound
+    assert venue.ask(*new, "--network", "192.0.2.0/24")["networks"] == ["192.0.2.0/24"]

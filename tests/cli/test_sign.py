@@ -9,6 +9,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from tradeguard import WSGI
 from tradeguard.config import build_guard
 from tradeguard.keys.possession import possession_text
 from tradeguard.signing.encoding import decode_base64url
+from tradeguard.signing.rows import TG1
+from tradeguard.signing.signer import Outgoing, Signer
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PEM = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -52,6 +55,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
     venue = Served(tmp_path / "venue")
     venue.configure('# dialects = ["tg1"]', 'dialects = ["tg1", "binance"]')
     venue.configure("# accept = []", 'accept = ["binance"]')
+    venue.configure(
+        "[operations]\n", '[operations]\n"POST /v1/withdrawals" = { scopes = "funds:withdraw", lane = "funds" }\n'
+    )
     venue.issue()  # makes the state, which refuses what was signed in its first second
     ready = time.monotonic() + 1.1
     guard = build_guard(venue.config, {})
@@ -158,6 +164,60 @@ def test_a_refusal_shows_the_problem_and_why_explains_it(served: Served) -> None
     assert "executed" in result.stdout
     told = served.run("why", request_id)
     assert (told.exit_code, "cure" in told.stdout) == (0, True)
+
+
+def test_why_shows_what_the_answer_told_the_client_and_whose_key_it_was(served: Served) -> None:
+    """The scope that is missing, how far the clock is off, the request that came first, and the key's own dialect."""
+    id, secret = served.issue()
+    reader, its_secret = served.issue("--dialect", "binance")
+
+    def refused(*words: str) -> tuple[dict[str, Any], str]:
+        answer = served.ask("curl", *words, code=1)
+        told = served.run("why", answer["request_id"]).stdout
+        assert secret.read_text().strip() not in told
+        return json.loads(answer["body"]), told
+
+    body, told = refused("POST", f"{served.url}/v1/withdrawals", "--key", id, "--secret-file", str(secret))
+    assert (body["code"], body["scope"]) == ("scope.missing", "funds:withdraw")
+    assert "lacks funds:withdraw" in told
+    _, told = refused("GET", f"{served.url}/v1/orders", "--key", reader, "--secret-file", str(its_secret))
+    assert "the key is of binance (hmac-sha256)" in told
+    assert "dialect    tg1" in told
+
+    request = Outgoing("POST", served.url.removeprefix("http://"), b"/v1/orders", b"", b"")
+    signer = Signer(TG1, id, secret.read_bytes().strip())
+    late, once = signer.sign(request, time.time_ns() - 600 * 10**9), signer.sign(request, time.time_ns())
+    body = deliver(served, late)
+    told = served.run("why", body["request_id"]).stdout
+    assert body["code"] == "freshness.stale"
+    assert f"offset_ms {body['offset_ms']}, allowed -" in told
+    deliver(served, once)
+    body = deliver(served, once)
+    assert body["code"] == "replay.seen"
+    assert f"first request {body['first_request_id']}" in served.run("why", body["request_id"]).stdout
+
+
+def deliver(served: Served, signed: Outgoing) -> dict[str, Any]:
+    """Send a request as it is; return the body of the answer."""
+    headers = {name.decode(): value.decode() for name, value in signed.headers}
+    connection = HTTPConnection(signed.authority, timeout=30)
+    try:
+        connection.request(signed.method, signed.target.decode(), headers=headers)
+        body: dict[str, Any] = json.loads(connection.getresponse().read())
+        return body
+    finally:
+        connection.close()
+
+
+def test_a_body_in_a_file_is_sent_as_a_whole_or_not_at_all(served: Served) -> None:
+    id, secret = served.issue()
+    (served.folder / "body").write_bytes(b"x" * 200_000)
+    words = ("POST", f"{served.url}/v1/orders", "--key", id, "--secret-file", str(secret), "--data-file", "body")
+    answer = served.ask("curl", *words)
+    assert (answer["status"], len(json.loads(answer["body"])["saw"])) == (200, 200_000)
+    assert send(served, words)[0] == 200
+    (served.folder / "body").write_bytes(b"x" * 10_485_761)
+    assert "longer than 10485760 bytes" in served.refuse("curl", *words, code=2)
 
 
 def test_the_secret_is_never_printed(shell: Shell) -> None:

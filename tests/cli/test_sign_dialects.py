@@ -174,8 +174,37 @@ def test_the_file_that_keys_new_writes_is_all_that_is_needed(places: dict[str, P
     made = venue.ask(
         "keys", "new", "--owner", "acme", "--role", "trader", "--dialect", "okx", "--secret-out", "okx.json"
     )
-    words = ("GET", f"{url}{PATH}", "--dialect", "okx", "--key", made["id"], "--secret-file", "okx.json")
+    words = ("GET", f"{url}{PATH}", "--dialect", "okx", "--secret-file", "okx.json")
     assert send(venue, words)[0] == 200
+    assert venue.ask("curl", *words, "--key", made["id"])["status"] == 200
+    for command in (("curl",), ("sign", "curl")):
+        error = venue.refuse(*command, *words, "--key", "another", code=2)
+        assert f"--key names another, but the secret is of key {made['id']}: say --key" in error
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("just-a-secret-of-a-venue", "say which key it is with --key"),
+        ('{"secret": "just-a-secret-of-a-venue"}', "say which key it is with --key"),
+        ('{"id": "k"}', "is JSON, and has no secret"),
+        ('{"id": "k", "secret": null, "secret_file": "kept.secret"}', "the secret is in kept.secret"),
+        ('{"id": 7, "secret": "just-a-secret-of-a-venue"}', "is JSON, and has no secret"),
+        ('{"id": "k", "secret": "just-a-secret-of-a-venue", "passphrase": 1}', "is JSON, and has no secret"),
+        ('\n {"id": "k", "secret": "just-a-secret-of-a-venue"}', ""),
+        ('{"a":' * 9_000, "say which key it is with --key"),
+        ("{no json: a secret", "say which key it is with --key"),
+    ],
+)
+def test_a_secret_file_without_id_or_secret_says_what_to_do(shell: Shell, content: str, says: str) -> None:
+    (shell.folder / "file").write_text(content)
+    words = ("sign", "curl", "GET", "http://api.example/", "--secret-file", "file")
+    if not says:
+        assert "tg-key: k" in shell.run(*words).stdout.lower()
+        return
+    error = shell.refuse(*words, code=2)
+    assert says in error
+    assert "just-a-secret" not in error
 
 
 def test_a_customer_signs_by_a_file_and_needs_no_configuration(places: dict[str, Place], tmp_path: Path) -> None:
@@ -212,7 +241,10 @@ def test_a_file_that_is_no_dialect_says_what_is_wrong(shell: Shell, text: str, s
 
 def test_a_dialect_that_there_is_not_names_the_nearest(shell: Shell) -> None:
     words = ("sign", "curl", "GET", "http://api.example/", "--key", "k", "--dialect")
-    assert "did you mean okx?" in shell.refuse(*words, "okxx", code=2)
+    error = shell.refuse(*words, "okxx", code=2)
+    assert error.endswith(
+        "no dialect is called 'okxx' (a file is named by its path, such as ./acme.toml); did you mean okx?"
+    )
     assert "No such file" in shell.refuse(*words, "./nowhere.toml", code=2)
 
 

@@ -617,7 +617,7 @@ def test_the_operator_reads_why_by_request_id(run: Run) -> None:
     [event] = journal.events
     assert event._replace(digest="", policy="") == Event(
         "refused", NOW, request.id, True, 403, "scope.missing", "POST", "/v1/orders", "POST /v1/orders", "order",
-        "reader", "reader", "tg1", "", "127.0.0.1", "abc", trace[1].decode(),
+        "reader", "reader", "tg1", "", "127.0.0.1", "abc", trace[1].decode(), detail="lacks orders:write",
     )  # fmt: skip
     assert len(event.digest) == 64
 

@@ -1,5 +1,6 @@
 """Judge: was this signed just now? By the receipt of its last byte, within the dialect's window."""
 
+from tradeguard.core.credential import Credential
 from tradeguard.core.decision import Denial, register
 from tradeguard.core.request import Request
 
@@ -30,4 +31,10 @@ class Freshness:
         if credential.expires > request.received and age >= -credential.window.future:
             return None
         members = {"server_time": request.received // _MS, "offset_ms": -age // _MS}
-        return Denial(STALE if age > 0 else EARLY, members=members)
+        return Denial(STALE if age > 0 else EARLY, members=members, detail=_tell(age, credential))
+
+
+def _tell(age: int, credential: Credential) -> str:
+    """Say for the journal how far the signed time is from ours, and how far it may be."""
+    past, future = credential.expires - credential.signed_at, credential.window.future
+    return f"offset_ms {-age // _MS}, allowed {-past // _MS} to {future // _MS}"

@@ -156,13 +156,13 @@ class Quotas:
                 pairs = zip(failed.windows, outcome.usage[failed.key], strict=True)
                 violated += [_title(name, limit) for limit, use in pairs if use.used + failed.cost > limit.most]
         if outcome.ready == NEVER:
-            return Denial(EXCEEDED, members={"violated-policies": violated})
+            return Denial(EXCEEDED, members={"violated-policies": violated}, detail=", ".join(violated))
         wait = outcome.ready - outcome.time
         members: dict[str, Member] = {
             "violated-policies": violated,
             "retry_after_ms": -(-(wait // MICROSECOND) // 1_000),
         }
-        return Denial(EXCEEDED, retry_after=_seconds(wait), members=members)
+        return Denial(EXCEEDED, retry_after=_seconds(wait), members=members, detail=", ".join(violated))
 
     def settled(self, request: Request, outcome: Outcome, /) -> None:
         """Tell the caller how much he has left, keep what can be given back, and report what only watches."""

@@ -71,8 +71,9 @@ class Replay:
     def denial(self, condition: Condition, outcome: Outcome, /) -> Denial:
         """Return `replay.seen` with the first request's id, `replay.behind`, `replay.full` or `replay.late`."""
         first = {"first_request_id": outcome.first} if outcome.first is not None else {}
+        detail = f"first request {outcome.first}" if first else ""
         if isinstance(condition, Advance) and not outcome.full:
-            return Denial(BEHIND, members=first)
+            return Denial(BEHIND, members=first, detail=detail)
         if first:
-            return Denial(SEEN, members=first)
+            return Denial(SEEN, members=first, detail=detail)
         return Denial(FULL, retry_after=1) if outcome.full else Denial(LATE)

@@ -23,4 +23,6 @@ class Scope:
         if operation is None:
             return None
         missing = missing_scopes(principal.scopes if principal is not None else frozenset(), operation.scopes)
-        return Denial(MISSING, members={"scope": missing[0]}) if missing else None
+        if not missing:
+            return None
+        return Denial(MISSING, members={"scope": missing[0]}, detail=f"lacks {', '.join(missing)}")

@@ -1,7 +1,7 @@
 """Desk: what the commands on keys work on. They wait longer for other processes than servers do."""
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -21,7 +21,7 @@ from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.plan import Plan
 from tradeguard.core.policy import Operations, Policy
-from tradeguard.keys.dialect import SPOKEN
+from tradeguard.keys.dialect import SPOKEN, Spoken
 from tradeguard.keys.format import Env
 from tradeguard.keys.issuer import Issuer
 from tradeguard.keys.sealed import SealedKeys
@@ -36,6 +36,11 @@ class Desk(NamedTuple):
     loaded: Loaded
     keys: SealedKeys
     policy: Policy
+
+    @property
+    def rows(self) -> Mapping[str, Spoken]:
+        """The dialects that keys may have, those of the configuration too."""
+        return {**SPOKEN, **own_rows(self.loaded.settings)}
 
     def find(self, id: str) -> KeyRecord:
         """Return a key.
@@ -109,8 +114,7 @@ def open_issuer(desk: Desk, env: Env = "live") -> Generator[Issuer]:
             state = prepare(lambda: open_state(loaded, own_environment(), busy=_PATIENCE))
             opened.callback(state.close)
         mark = _mark(loaded, desk.policy)
-        rows = {**SPOKEN, **own_rows(loaded.settings)}
-        yield Issuer(desk.keys, journal, state=state, policy=desk.policy, policy_mark=mark, env=env, rows=rows)
+        yield Issuer(desk.keys, journal, state=state, policy=desk.policy, policy_mark=mark, env=env, rows=desk.rows)
 
 
 def say_when(loaded: Loaded) -> str:

@@ -1,11 +1,10 @@
 """What `--dialect` names: a built-in dialect, one of the configuration, or a file with one."""
 
-import json
 import os
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -81,7 +80,7 @@ def find_dialect(name: str, config: str | None) -> Dialect:
     if name not in own:
         known = (*BUILT_IN, *own)
         hint = near(name, known) or f"; there are {', '.join(known)}"
-        raise ConfigError(f"no dialect is called {name!r}{hint}, or a file such as ./acme.toml")
+        raise ConfigError(f"no dialect is called {name!r} (a file is named by its path, such as ./acme.toml){hint}")
     return own[name]
 
 
@@ -109,17 +108,6 @@ def find_own(config: str | None) -> Mapping[str, Row]:
     if config is None and not os.environ.get(VARIABLE) and not os.path.lexists(NAME):
         return {}
     return own_rows(load(config).settings)
-
-
-def unwrap(content: bytes) -> tuple[bytes, str | None]:
-    """Return secret and passphrase of a file; what `keys new --secret-out` wrote may hold both."""
-    if content.startswith(b"{"):
-        with suppress(ValueError):
-            written = cast("dict[str, Any]", json.loads(content))  # it begins with a brace
-            secret, passphrase = written.get("secret"), written.get("passphrase")
-            if isinstance(secret, str) and isinstance(passphrase, str | None):
-                return secret.encode(), passphrase
-    return content, None
 
 
 def read_key(secret: bytes, algorithm: str | None, dialect: Dialect) -> Secret | PrivateKey:

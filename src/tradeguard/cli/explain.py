@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import click
 
-from tradeguard.cli.dialect import Dialect, read_key, unwrap, with_dialect
+from tradeguard.cli.dialect import Dialect, read_key, with_dialect
 from tradeguard.cli.options import FILE, with_json
 from tradeguard.cli.screen import Screen, lay_out, plain
-from tradeguard.cli.secret import read_public_key, read_secret, read_small
+from tradeguard.cli.secret import BODY, read_held, read_public_key, read_small
 from tradeguard.core.decision import CATALOGUE, Denial, Refused
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.frame import canonical_path
@@ -72,7 +72,7 @@ def _read_request(method: str, url: str, given: dict[str, Any]) -> Request:
     if given["data"] is not None and given["data_file"] is not None:
         raise click.UsageError("--data or --data-file, one of the two")
     body = given["data"].encode() if given["data"] is not None else b""
-    body = read_small(given["data_file"]) if given["data_file"] is not None else body
+    body = read_small(given["data_file"], BODY) if given["data_file"] is not None else body
     scheme, authority, target = _split(url)
     fields = [_read_header(header) for header in given["headers"]]
     names = {name for name, _ in fields}
@@ -117,7 +117,7 @@ def _read_key(given: dict[str, Any], row: Row) -> Secret | PublicKey | None:
         return read_public(read_public_key(given["public_key"]))
     if given["secret_file"] is None:
         return None
-    secret, _ = unwrap(read_secret(given["secret_file"], False))
+    secret = read_held(given["secret_file"], False).secret
     try:
         key = read_key(secret, given["algorithm"], row)
         return key if isinstance(key, Secret) else find_public(key)

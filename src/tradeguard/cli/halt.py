@@ -1,6 +1,7 @@
 """`tradeguard halt set | propose | confirm | list`: stop trading, and let it go on."""
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Generator, Mapping
@@ -8,36 +9,40 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NamedTuple
 
 import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tradeguard.cli.desk import open_desk, own_environment, prepare
+from tradeguard.cli.desk import Desk, open_desk, own_environment, prepare
 from tradeguard.cli.options import DURATION, TIME, confirm, find_actor, together, with_config, with_json, with_yes
 from tradeguard.cli.screen import Screen, Stop, Table, Unusable, lay_out, plain
-from tradeguard.cli.secret import make_ed25519_key, read_secret, read_small, with_secret
+from tradeguard.cli.secret import make_ed25519_key, read_held, read_small, with_key, with_secret
 from tradeguard.config import open_journal, open_state
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import BackendDown, ConfigError
-from tradeguard.core.halt import Mode, Proposal, Record, parse_record
-from tradeguard.core.ports import Keys
+from tradeguard.core.halt import SET, Mode, Proposal, Record, parse_record
+from tradeguard.core.key import KeyRecord
 from tradeguard.core.secret import Secret
 from tradeguard.halts.signing import sign
 from tradeguard.halts.switch import Receipt, Stand, Switch, hold
+from tradeguard.keys.credentials import read_secret
+from tradeguard.keys.dialect import find_dialect
 from tradeguard.keys.text import show_time
-from tradeguard.signing.material import ED25519
+from tradeguard.signing.material import ED25519, HMAC_SHA256
 
 _PATIENCE: Final = 5.0  # seconds that we wait for other processes that use the store
 _FRESH: Final = 3_600_000_000_000  # ns: how old a proposal may be that is confirmed
-_MODES: Final = (Mode.ACTIVE, Mode.NO_NEW, Mode.BLOCKED)
+_NOTHING: Final = "Nothing was signed."
+_MODES: Final = tuple(mode.name for mode in (Mode.ACTIVE, Mode.NO_NEW, Mode.BLOCKED))
 
 
 class _Room(NamedTuple):
     """What changing halts takes."""
 
     switch: Switch
-    keys: Keys
+    desk: Desk
 
 
 _with_what: Final = together(
-    click.argument("mode", type=click.Choice([mode.name for mode in _MODES], case_sensitive=False)),
+    click.argument("mode", type=click.Choice(_MODES, case_sensitive=False), metavar="|".join(_MODES)),
     click.option("--scope", default="venue", show_default=True,
                  help="venue, tier:NAME, account:NAME, key:ID or 'operation:POST /path'."),
     click.option("--reason", default="", help="For everybody to read: clients are told it."),
@@ -45,10 +50,7 @@ _with_what: Final = together(
     click.option("--until", type=TIME, help="When it ends: 2027-01-31T12:00:00Z."),
     click.option("--retry-after", type=DURATION, help="When clients may ask again, if it has no end: 2h."),
 )  # fmt: skip
-_with_key: Final = together(
-    click.option("--key", required=True, metavar="ID", help="The id of your key, with the scope halt:set."),
-    with_secret,
-)
+_with_key: Final = together(with_key, with_secret)
 _with_effect: Final = together(
     click.option("--actor", envvar="TRADEGUARD_ACTOR", default=find_actor,
                  help="Who does this. [default: TRADEGUARD_ACTOR, else user@host]"),
@@ -66,12 +68,12 @@ def halt_set(screen: Screen, config: str | None, actor: str, wait: int, **given:
     """Stop something by your signature alone.
 
     NO_NEW refuses new orders and withdrawals; BLOCKED refuses all but public operations, for an hour at most. What
-    makes less stand than before takes two operators: see propose.
+    makes less stand than before takes two operators: see propose. Your key has the scope halt:set.
 
     Exit code 0: every node obeys, and nothing is left in flight that was granted before; 1: else.
     """
     with _open(config, screen) as room:
-        record = _sign(drive(room.switch.propose(**_read(given))), given, room.keys)
+        record = _sign(drive(room.switch.propose(**_read(given))), given, room.desk)
         _put(screen, room.switch, record, actor, wait)
 
 
@@ -87,7 +89,7 @@ def halt_propose(screen: Screen, config: str | None, **given: Any) -> None:
     operator, who passes it to confirm within an hour. Nothing is changed yet.
     """
     with _open(config, screen) as room:
-        record = _sign(drive(room.switch.propose(**_read(given))), given, room.keys)
+        record = _sign(drive(room.switch.propose(**_read(given))), given, room.desk)
     text = record.encode().decode()
     screen.show({"proposal": json.loads(text)["proposal"], "text": text}, text)
 
@@ -109,9 +111,9 @@ def halt_confirm(
     """
     record = _read_proposal(proposal)
     screen.note("\n".join(_lay_out(record)))
-    confirm(f"Sign this as {given['key']}?", yes=yes)
+    confirm(f"Sign this as {given['key']}?" if given["key"] else "Sign this?", yes=yes)
     with _open(config, screen) as room:
-        _put(screen, room.switch, _sign(record, given, room.keys), actor, wait)
+        _put(screen, room.switch, _sign(record, given, room.desk), actor, wait)
 
 
 @click.command("list")
@@ -146,7 +148,7 @@ def _open(config: str | None, screen: Screen) -> Generator[_Room]:
         opened.callback(journal.close)
         store = prepare(lambda: open_state(desk.loaded, own_environment(), busy=_PATIENCE))
         opened.callback(store.close)
-        yield _Room(Switch(store, desk.keys, journal), desk.keys)
+        yield _Room(Switch(store, desk.keys, journal), desk)
 
 
 def _read(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,12 +163,35 @@ def _read(given: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _sign(to: Proposal | Record, given: Mapping[str, Any], keys: Keys) -> Record:
-    """Sign with the secret that the command was given, in the way of the key."""
-    secret, key = read_secret(given["secret_file"], given["secret_stdin"]), drive(keys.find(given["key"]))
-    if key is None:
-        raise Stop(f"there is no key {given['key']!r}; `tradeguard keys list` shows those there are")
-    return sign(to, key.id, make_ed25519_key(secret) if key.algorithm == ED25519 else Secret(secret))
+def _sign(to: Proposal | Record, given: Mapping[str, Any], desk: Desk) -> Record:
+    """Sign with the secret that the command was given, in the way of the key.
+
+    Raises:
+        Stop: there is no such key, it cannot sign, or the secret is another one's.
+    """
+    held = read_held(given["secret_file"], given["secret_stdin"])
+    key = desk.find(held.choose_id(given["key"]))
+    if key.algorithm not in (ED25519, HMAC_SHA256):
+        raise Stop(
+            f"key {key.id} is for dialect {key.dialect} ({key.algorithm}), and halts are signed with {ED25519} or "
+            f"{HMAC_SHA256}: make a key for it, `tradeguard keys new --owner {shlex.quote(key.owner)} --scope {SET}`"
+        )
+    record = sign(to, key.id, _make_key(held.secret, key, desk))
+    if not drive(key.material.verify(record.proposal.text, dict(record.signatures)[key.id])):
+        raise Stop(f"this is not the secret of key {key.id}; give the one that was shown when it was made. {_NOTHING}")
+    return record
+
+
+def _make_key(secret: bytes, key: KeyRecord, desk: Desk) -> Secret | Ed25519PrivateKey:
+    """Return what signs halts, of the secret as its holder was given it."""
+    if key.algorithm == ED25519:
+        try:
+            return make_ed25519_key(secret)
+        except click.UsageError as error:
+            raise click.UsageError(f"key {key.id} signs with {ED25519}, and {error.message}") from None
+    if secret.startswith(b"-----BEGIN"):
+        raise click.UsageError(f"key {key.id} signs with a secret ({key.algorithm}), and this is a PEM")
+    return Secret(read_secret(find_dialect(key.dialect, desk.rows), secret))
 
 
 def _read_proposal(path: str) -> Record:

@@ -25,6 +25,7 @@ from tradeguard.secrets.sealer import LocalSealer
 _NAME: Final = "tradeguard.toml"
 _SCHEMA: Final = "tradeguard.schema.json"
 _REFERENCE: Final = re.compile(r"(file|mount|env|systemd):.+")
+_NO_PATH: Final = re.compile(r"[A-Za-z]+:")  # a reference with a typo: it must not become the name of a file
 _OPERATIONS: Final = re.compile(r'^"[A-Z]+ /.*\n?', re.MULTILINE)
 _SOURCE: Final = re.compile(r'^source = ".*"$', re.MULTILINE)
 
@@ -79,6 +80,11 @@ def _place(master_key: str | None, folder: Path) -> tuple[Path | None, str]:
     """Return where to make a master key (None: it is there already), and the reference to it."""
     if master_key is not None and _REFERENCE.fullmatch(master_key):
         return None, master_key
+    if master_key is not None and _NO_PATH.match(master_key):
+        raise Unusable(
+            "--master-key: a reference is file:/path, mount:/path, env:NAME or systemd:NAME; where the path of a file "
+            "has a colon, begin it with ./"
+        )
     path = Path(master_key).absolute() if master_key is not None else _usual_place(folder)
     if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder / "data")):
         raise Unusable(f"{path} lies in the data directory, so a copy of that would open itself; name another path")

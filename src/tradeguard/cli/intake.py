@@ -19,7 +19,7 @@ import click
 from tradeguard.cli.desk import open_desk, open_issuer
 from tradeguard.cli.options import FILE, together, with_actor, with_config, with_dry_run, with_json
 from tradeguard.cli.screen import Screen, Stop, Unusable, plain
-from tradeguard.cli.secret import read_passphrase, read_secret, warn_if_open, with_secret
+from tradeguard.cli.secret import Held, read_held, read_passphrase, warn_if_open, with_secret
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import BackendDown, ConfigError
 from tradeguard.keys.bulk import Report, import_lines
@@ -112,7 +112,7 @@ def keys_import(
             raise click.UsageError("FILE, or --id with --passphrase-file where it has one; one of the two")
         if id is not None:
             kind: Format = "jsonl"
-            source = _one_line(id, read_secret(secret_file, secret_stdin), passphrase_file)
+            source = _one_line(id, read_held(secret_file, secret_stdin), passphrase_file)
         else:
             source = opened.enter_context(_open_file(file, screen))
             kind = form or _guess(file)
@@ -214,11 +214,12 @@ class _Stream(io.TextIOWrapper):
         return False
 
 
-def _one_line(id: str, secret: bytes, passphrase_file: str | None) -> TextIO:
+def _one_line(id: str, held: Held, passphrase_file: str | None) -> TextIO:
     """Return a file of the one key that the command line describes."""
-    passphrase = read_passphrase(passphrase_file) if passphrase_file is not None else ""
+    passphrase = read_passphrase(passphrase_file) if passphrase_file is not None else held.passphrase or ""
     try:
-        return io.StringIO(json.dumps({"id": id, "secret": secret.decode(), "passphrase": passphrase}) + "\n")
+        line = {"id": held.choose_id(id, "--id"), "secret": held.secret.decode(), "passphrase": passphrase}
+        return io.StringIO(json.dumps(line) + "\n")
     except UnicodeDecodeError:
         raise click.UsageError("the secret is no text; import it from a file, with a column encoding") from None
 

@@ -11,10 +11,10 @@ from click.shell_completion import CompletionItem
 from tradeguard.cli.desk import Desk, open_desk, open_issuer
 from tradeguard.cli.options import FILE, TIME, together, with_actor, with_config, with_json
 from tradeguard.cli.record import document, fields
-from tradeguard.cli.screen import Screen, lay_out
+from tradeguard.cli.screen import Screen, Stop, lay_out
 from tradeguard.cli.secret import Handover, read_proof, read_public_key, with_secret_out
 from tradeguard.config import Settings
-from tradeguard.config.rules import DIALECTS, bearer_end, bearer_fields, make_rows
+from tradeguard.config.rules import DIALECTS, bearer_end, bearer_fields
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.principal import UNRESTRICTED, Restrictions
@@ -140,14 +140,12 @@ def keys_new(
     with ExitStack() as opened:
         desk = opened.enter_context(open_desk(config, screen))
         issuer = opened.enter_context(open_issuer(desk, env))
-        algorithm = _choose(issuer, dialect, algorithm, given.get("public_key"))
+        algorithm = _choose(issuer, dialect, algorithm, **given)
         out = opened.enter_context(Handover(screen, secret_out))
         for _ in range(count):
-            issued = drive(issuer.issue(dialect=dialect, algorithm=algorithm, **given))
+            issued = _issue(issuer, dialect=dialect, algorithm=algorithm, **given)
             show_issued(screen, out, issued, many=count > 1, cure=f"revoke it: {_revoke(issued)}")
         _warn(screen, desk, dialect, given["restrictions"])
-        if not given["networks"]:
-            _warn_unbound(screen, desk, dialect)
 
 
 def show_issued(screen: Screen, out: Handover, issued: Issued, *, many: bool, cure: str) -> None:
@@ -158,11 +156,38 @@ def show_issued(screen: Screen, out: Handover, issued: Issued, *, many: bool, cu
     out.give(issued, document(issued.record, now), lines, many=many, cure=cure)
 
 
-def _choose(issuer: Issuer, dialect: str, algorithm: str | None, public_key: bytes | None) -> str:
+def _choose(
+    issuer: Issuer,
+    dialect: str,
+    algorithm: str | None,
+    networks: tuple[str, ...],
+    public_key: bytes | None = None,
+    **_: Any,
+) -> str:
+    """Return the algorithm of the key.
+
+    Raises:
+        UsageError: there is no such dialect, it does not have the algorithm, or servers would refuse all its keys that
+            are not held to networks.
+    """
     try:
-        return find_dialect(dialect, issuer.rows).choose(algorithm or "", public_key)
+        found = find_dialect(dialect, issuer.rows)
+        chosen = found.choose(algorithm or "", public_key)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
+    if found.bound and not networks:
+        raise click.UsageError(
+            f"{dialect} leaves bodies or times unsigned, so servers refuse a key that is good from anywhere "
+            "(signature.unbound); say from where with --network, such as --network 203.0.113.0/24"
+        )
+    return chosen
+
+
+def _issue(issuer: Issuer, **given: Any) -> Issued:
+    try:
+        return drive(issuer.issue(**given))
+    except ConfigError as error:  # its text names the id that the key would have had
+        raise Stop(f"{error}. No key was made") from None
 
 
 def _check(public_key: str | None, proof: str | None, count: int) -> None:
@@ -183,14 +208,6 @@ def _warn(screen: Screen, desk: Desk, dialect: str, restrictions: Restrictions) 
         screen.note(f"Warning: servers do not take {dialect} yet; add it to signature.dialects of the configuration.")
     elif dialect == BEARER:
         screen.note(_say_how(desk.loaded.settings))
-
-
-def _warn_unbound(screen: Screen, desk: Desk, dialect: str) -> None:
-    if any(row.bound for row in make_rows(desk.loaded.settings) if row.name == dialect):
-        screen.note(
-            f"Warning: {dialect} leaves bodies or times unsigned, so servers refuse a key that is good from anywhere "
-            "(signature.unbound). Revoke this one, and issue another with --network."
-        )
 
 
 def _say_how(settings: Settings) -> str:

@@ -6,14 +6,15 @@ import os
 import stat
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self, cast
 
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tradeguard.cli.options import FILE, together
-from tradeguard.cli.screen import Screen, Stop, Unusable, silence
+from tradeguard.cli.screen import Screen, Stop, Unusable, plain, silence
 from tradeguard.core.errors import ConfigError
 from tradeguard.keys.issuer import Issued
 from tradeguard.keys.text import decode_base64
@@ -21,12 +22,15 @@ from tradeguard.signing.material import PAIRS, read_public, signature_sizes
 from tradeguard.signing.private import PrivateKey, read_private_key
 
 VARIABLE: Final = "TRADEGUARD_SECRET"
+BODY: Final = 10_485_760  # bytes of a body in a file, or of an answer
 _LARGEST: Final = 65_536  # bytes of a secret or key in a file
 _PROOFS: Final = frozenset(size for algorithm in PAIRS for size in signature_sizes(algorithm))
 _MOST: Final = 256  # bytes of a passphrase: it stands in a header
 
 with_secret: Final = together(
-    click.option("--secret-file", type=FILE, help="A file with the secret or private key, and nothing else."),
+    click.option(
+        "--secret-file", type=FILE, help="A file with the secret or private key alone, or as `keys new` wrote it."
+    ),
     click.option("--secret-stdin", is_flag=True, help="Read it from stdin. Without either: TRADEGUARD_SECRET."),
 )
 with_secret_out: Final = click.option(
@@ -34,6 +38,64 @@ with_secret_out: Final = click.option(
     type=FILE,
     help="Write the secret to this new file (mode 0600) instead of showing it; one with a passphrase as JSON.",
 )
+
+
+with_key: Final = click.option(
+    "--key", metavar="ID", help="The id of the key. [default: what a secret file in JSON says]"
+)
+
+
+class Held(NamedTuple):
+    """What the holder of a key was given; `id` and `passphrase` only where they stand beside the secret."""
+
+    secret: bytes
+    id: str = ""
+    passphrase: str | None = None
+
+    def choose_id(self, given: str | None, option: str = "--key") -> str:
+        """Return the id of the key: as the command was given it, or as it stands beside the secret.
+
+        Args:
+            given: what the command line says, if anything.
+            option: where it says so.
+
+        Raises:
+            UsageError: nothing says it, or both do and differ.
+        """
+        if given and self.id and given != self.id:
+            held = plain(self.id)
+            raise click.UsageError(
+                f"{option} names {given}, but the secret is of key {held}: say {option} {held}, or give its secret"
+            )
+        if not given and not self.id:
+            raise click.UsageError(f"say which key it is with {option}: the secret stands there without its id")
+        return given or self.id
+
+
+def read_held(secret_file: str | None, secret_stdin: bool) -> Held:
+    """Return the secret that a command was given, with what else `keys new` writes beside it in JSON.
+
+    Raises:
+        UsageError: it is JSON without a secret; and see `read_secret`.
+        Stop: it cannot be read.
+    """
+    content = read_secret(secret_file, secret_stdin)
+    if content.lstrip().startswith(b"{"):
+        with suppress(ValueError, RecursionError):
+            return _take_out(cast("dict[str, Any]", json.loads(content)))  # it begins with a brace
+    return Held(content)
+
+
+def _take_out(written: dict[str, Any]) -> Held:
+    secret, id, passphrase = (written.get(name) for name in ("secret", "id", "passphrase"))
+    if isinstance(secret, str) and isinstance(id, str | None) and isinstance(passphrase, str | None):
+        return Held(secret.encode(), id or "", passphrase)
+    place = written.get("secret_file")
+    cure = f"; it says that the secret is in {place}" if isinstance(place, str) else ""
+    raise click.UsageError(
+        'this is JSON, and has no secret: give the secret alone, or {"id": ..., "secret": ...} as `keys new '
+        f"--secret-out` writes it{cure}"
+    )
 
 
 def read_secret(secret_file: str | None, secret_stdin: bool) -> bytes:
@@ -59,17 +121,24 @@ def read_secret(secret_file: str | None, secret_stdin: bool) -> bytes:
     return content
 
 
-def read_small(path: str) -> bytes:
-    """Return the content of a small file.
+def read_small(path: str, most: int = _LARGEST) -> bytes:
+    """Return the content of a file.
+
+    Args:
+        path: of the file.
+        most: how long it may be, in bytes.
 
     Raises:
-        Stop: it cannot be read.
+        Stop: it cannot be read, or is longer.
     """
     try:
         with open(path, "rb") as file:
-            return file.read(_LARGEST + 1)
+            content = file.read(most + 1)
     except OSError as error:
         raise Unusable(f"{path}: {error.strerror}") from None
+    if len(content) > most:
+        raise Unusable(f"{path}: it is longer than {most} bytes")
+    return content
 
 
 def warn_if_open(descriptor: int, name: str, screen: Screen) -> None:

@@ -13,14 +13,16 @@ from urllib.parse import SplitResult, urlsplit
 import click
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from tradeguard.cli.dialect import Dialect, read_key, unwrap, with_dialect
+from tradeguard.cli.dialect import Dialect, read_key, with_dialect
 from tradeguard.cli.options import FILE, together, with_json
 from tradeguard.cli.screen import Screen, Stop, lay_out, plain
 from tradeguard.cli.secret import (
+    BODY,
     make_private_key,
+    read_held,
     read_passphrase,
-    read_secret,
     read_small,
+    with_key,
     with_secret,
 )
 from tradeguard.core.errors import ConfigError
@@ -36,7 +38,6 @@ from tradeguard.signing.signer import Outgoing, Signer
 
 _PORTS: Final = {"http": 80, "https": 443}
 _TIMEOUT: Final = 30.0  # seconds
-_LARGEST: Final = 10_485_760  # bytes of an answer that are read
 _SECOND: Final = 1_000_000_000
 _METHOD: Final = re.compile(r"[A-Za-z]{1,24}", re.ASCII)
 _FIELD: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -55,7 +56,7 @@ class Asked(NamedTuple):
 _with_request: Final = together(
     click.argument("method"),
     click.argument("url"),
-    click.option("--key", required=True, metavar="ID", help="The id of the key."),
+    with_key,
     with_dialect,
     click.option(
         "--algorithm", type=click.Choice([*HMACS, *PAIRS]),
@@ -128,7 +129,7 @@ def _read_request(
     if not _METHOD.fullmatch(method):
         raise click.UsageError(f"{method!r} is no method; write GET or POST")
     place = _split(url)
-    body = data.encode() if data is not None else read_small(data_file) if data_file is not None else b""
+    body = data.encode() if data is not None else read_small(data_file, BODY) if data_file is not None else b""
     fields = [_read_header(header) for header in headers]
     given = dict(fields).get(b"content-type")
     usual = FORM if _takes_forms(dialect) else b"application/json"
@@ -173,12 +174,12 @@ def _in_body(row: Row) -> bool:
 
 
 def _sign(request: Outgoing, dialect: Dialect, given: dict[str, Any]) -> Outgoing:
-    secret, phrase = unwrap(read_secret(given["secret_file"], given["secret_stdin"]))
-    passphrase = phrase if given["passphrase_file"] is None else read_passphrase(given["passphrase_file"])
-    ours = given["key"].startswith(_OURS)
+    held = read_held(given["secret_file"], given["secret_stdin"])
+    id = held.choose_id(given["key"])
+    passphrase = held.passphrase if given["passphrase_file"] is None else read_passphrase(given["passphrase_file"])
     try:
-        key = read_key(secret, given["algorithm"] or (ED25519 if ours else None), dialect)
-        return _make_signer(dialect, given["key"], key, passphrase).sign(request, time.time_ns())
+        key = read_key(held.secret, given["algorithm"] or (ED25519 if id.startswith(_OURS) else None), dialect)
+        return _make_signer(dialect, id, key, passphrase).sign(request, time.time_ns())
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
 
@@ -239,7 +240,7 @@ def _send(scheme: str, signed: Outgoing) -> tuple[int, dict[str, str], bytes]:
             connection.putheader("content-length", str(len(signed.body)))
         connection.endheaders(signed.body or None)
         answer: HTTPResponse = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read(_LARGEST)
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read(BODY)
     except (OSError, HTTPException) as error:
         raise Stop(f"{scheme}://{signed.authority} gave no answer: {error}; look whether it was carried out") from None
     finally:

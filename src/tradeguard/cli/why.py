@@ -39,7 +39,10 @@ def why(screen: Screen, config: str | None, journal: str | None, request_id: str
     events = _search(record, request_id)
     record.tell_skipped(screen)
     if not events:
-        raise Stop(f"no event of request {plain(request_id)} in {', '.join(record.files)}")
+        raise Stop(
+            f"no event of request {plain(request_id)} in {', '.join(record.files)}; look at X-Request-Id of the "
+            "answer, and name another server's journal with --journal"
+        )
     _fill_catalogue()
     events = [event | _meaning(event) for event in events]
     text = [line for event in events for line in _tell(event)]

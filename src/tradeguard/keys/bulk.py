@@ -5,7 +5,8 @@ The rules:
 1.  A line is read strictly; one that is wrong is reported by its number with the reason, never with a secret.
 2.  Lines go in by batches; a batch is stored as a whole or not at all. What is stored already is counted as present and
     left alone, so a run that was stopped is carried on by running it again.
-3.  A line whose id or secret belongs to another key is reported; the rest of its batch goes in.
+3.  A line whose id or secret belongs to another key is reported; the rest of its batch goes in. So is one whose key no
+    server would take: of a dialect whose keys must be held to networks, and without any. They cannot be added later.
 4.  Nothing of the file is held but the batch, the ids, and 16 salted bytes of each secret, to find those that stand
     twice.
 """
@@ -20,6 +21,7 @@ from tradeguard.core.errors import ConfigError, KeyConflict
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.ports import KeyAdmin
 from tradeguard.keys.codec import describe
+from tradeguard.keys.dialect import find_dialect
 from tradeguard.keys.issuer import Issuer
 from tradeguard.keys.lines import Line
 
@@ -143,6 +145,11 @@ async def _check_line(issuer: Issuer, line: Line, seen: _Seen, actor: str) -> Ke
     if await issuer.keys.find(record.id) is not None:
         raise KeyConflict(f"key {record.id} exists, with another secret")
     issuer.check_import(record, actor=actor)
+    if not record.networks and find_dialect(record.dialect, issuer.rows).bound:
+        raise ConfigError(
+            f"key {record.id}: dialect {record.dialect} leaves bodies or times unsigned, so servers refuse a key "
+            "that is good from anywhere (signature.unbound); fill the column networks, such as 203.0.113.0/24"
+        )
     seen.add(line.number, record)
     return record
 

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from tradeguard.core.errors import ConfigError
 from tradeguard.signing.bearer import BEARER, BEARER_SHA256
-from tradeguard.signing.coinbase_advanced import COINBASE_ADVANCED
+from tradeguard.signing.coinbase_advanced import COINBASE_ADVANCED, CoinbaseAdvanced
 from tradeguard.signing.coinbase_advanced import NAME as COINBASE
 from tradeguard.signing.material import HMACS, PAIRS, read_public
 from tradeguard.signing.row import Row
@@ -32,13 +32,14 @@ class Dialect(NamedTuple):
 
     `algorithms` is what they may have, the usual one first: an HMAC, where it has one. `secret` is how a client's text
     becomes the key of its HMAC: as it stands, or read as base64. `passphrase` tells whether clients send one beside the
-    signature.
+    signature. `bound` tells whether a key is refused that is not held to networks.
     """
 
     name: str
     algorithms: tuple[str, ...]
     secret: Literal["text", "base64"] = "text"  # noqa: S105 - a kind of secret, not one
     passphrase: bool = False
+    bound: bool = False
 
     def choose(self, algorithm: str = "", public_key: bytes | None = None) -> str:
         """Return the algorithm of a key: the named one, that of a public key, else the usual one.
@@ -80,5 +81,5 @@ def find_dialect(name: str, rows: Mapping[str, Spoken] = SPOKEN) -> Dialect:
     row = rows[name]
     algorithms = tuple(sorted(row.algorithms, key=lambda algorithm: algorithm in PAIRS))
     if not isinstance(row, Row):
-        return Dialect(name, algorithms)
-    return Dialect(name, algorithms, row.secret, row.passphrase is not None)
+        return Dialect(name, algorithms, bound=isinstance(row, CoinbaseAdvanced) and row.bound)
+    return Dialect(name, algorithms, row.secret, row.passphrase is not None, row.bound)

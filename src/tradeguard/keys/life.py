@@ -13,7 +13,7 @@ The rules:
 6.  The end of a key may be brought forward, never put off: for a longer time it is rotated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, Literal
@@ -180,17 +180,25 @@ def check_new(record: KeyRecord, policy: Policy, at: int) -> None:
     where, scopes = f"key {record.id}", record.principal.scopes
     check_scopes(scopes, policy.vocabulary, where)
     for role in sorted(frozenset(record.roles) - frozenset(policy.roles)):
-        raise ConfigError(f"{where}: the policy has no role {role!r}")
+        raise ConfigError(f"{where}: the policy has no role {role!r}; it has {_list(policy.roles)}")
     if record.tier and record.tier not in frozenset(policy.tiers):
-        raise ConfigError(f"{where}: the policy has no tier {record.tier!r}; name it in tiers")
+        raise ConfigError(
+            f"{where}: the policy has no tier {record.tier!r}; name it in tiers, where it has {_list(policy.tiers)}"
+        )
     if not scopes:
-        raise ConfigError(f"{where}: it has no scope and no role, so it could do nothing")
+        raise ConfigError(
+            f"{where}: it has no scope and no role, so it could do nothing; the roles are {_list(policy.roles)}"
+        )
     if record.expires is not None and record.expires <= max(at, record.not_before or 0):
         raise ConfigError(f"{where}: it would end before it begins")
     if covers(scopes, "keys:admin") and covers(scopes, "funds:withdraw"):
         raise ConfigError(f"{where}: funds:withdraw and keys:admin are never on one key; issue two")
     if covers(scopes, "funds:withdraw"):
         _check_withdrawal(record, at)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _check_withdrawal(record: KeyRecord, at: int) -> None:

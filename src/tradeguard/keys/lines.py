@@ -169,7 +169,10 @@ def _known(name: str) -> None:
         if close:
             raise ConfigError(f"there is no column {name!r}; did you mean {close[0]}?")
         # not told by name: without a head line this may be a secret
-        raise ConfigError(f"a column is none of {', '.join(sorted(COLUMNS))}")
+        columns = ", ".join(sorted(COLUMNS))
+        raise ConfigError(
+            f"a column is none of {columns}; it is not told here, as it may be a secret without a head line"
+        )
 
 
 def _make_record(row: Mapping[str, Any], reading: Reading) -> KeyRecord:
