@@ -43,8 +43,8 @@ from tradeguard.core.policy import Operations
 from tradeguard.core.ports import Colour
 from tradeguard.core.request import Request
 from tradeguard.signing.material import Ed25519, Hmac
-from tradeguard.signing.row import Row
-from tradeguard.signing.rows import BINANCE, TG1
+from tradeguard.signing.row import Field, Row
+from tradeguard.signing.rows import BINANCE, CRYPTOCOM, TG1
 from tradeguard.signing.signer import Outgoing, Signer
 
 STATES: tuple[KeyState, ...] = ("pending", "suspended", "revoked", "compromised")
@@ -117,6 +117,74 @@ def test_a_row_that_covers_too_little_is_refused_unless_it_is_accepted_by_name()
 def test_a_list_that_makes_no_sense_is_refused(dialects: tuple[Row, ...], accept: tuple[str, ...], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         Signature(MemoryKeys(), dialects=dialects, accept=accept)
+
+
+def test_one_dialect_alone_may_have_its_key_in_the_body() -> None:
+    own = replace(CRYPTOCOM, name="own", key=Field(b"apiKey"))
+    with pytest.raises(ConfigError, match="cryptocom and own have the key in the body"):
+        Signature(MemoryKeys(), dialects=(CRYPTOCOM, own), accept=("cryptocom", "own"))
+
+
+# --- dialects that are alike in the head: the key's record says which is meant -------------------------------------
+
+OTHER_ORDER = replace(TG1, name="other-order", message="{time}\n{key}\n{nonce}\n" + str(TG1.message))
+NONCELESS = replace(TG1, name="nonceless", message=str(TG1.message).replace("{nonce}", "-"), nonce=None)
+ALIKE = (TG1, OTHER_ORDER, NONCELESS)
+
+
+@pytest.mark.parametrize("first", ALIKE, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ALIKE, ids=lambda row: row.name)
+def test_the_record_says_which_of_the_dialects_is_meant_that_are_alike_in_the_head(
+    row: Row, first: Row, run: Run
+) -> None:
+    keys = MemoryKeys([KeyRecord(id="k", dialect=row.name, material=Hmac(SECRET), scopes={"orders:*"})])
+    guard = _guard(keys, rows=(first, *(other for other in ALIKE if other is not first)))
+    for other in ALIKE:
+        request = sign(Signer(other, "k", SECRET))
+        decision = run(guard.admit(request))
+        if other is not row:
+            assert isinstance(decision, Denial)
+            assert decision.code in ("signature.wrong", "signature.mismatch")
+            continue
+        assert isinstance(decision, Grant)
+        assert request.credential is not None
+        assert request.claim is not None
+        assert request.credential.dialect == request.claim.dialect == row.name
+
+
+@pytest.mark.parametrize("first", ALIKE, ids=lambda row: row.name)
+def test_a_stranger_learns_nothing_from_dialects_that_are_alike(
+    first: Row, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the key is, unknown or of any of them: the same answer, and a signature verified as often."""
+    known = [KeyRecord(id=row.name, dialect=row.name, material=Hmac(row.name * 9), scopes=()) for row in ALIKE]
+    guard = _guard(MemoryKeys(known), rows=(first, *(other for other in ALIKE if other is not first)))
+    verified: list[Hmac] = []
+    verify = Hmac.verify
+
+    async def count(self: Hmac, message: bytes, signature: bytes) -> bool:
+        verified.append(self)
+        return await verify(self, message, signature)
+
+    monkeypatch.setattr(Hmac, "verify", count)
+    for sent in ALIKE:
+        seen: list[tuple[Answer, int]] = []
+        for id in ("unknown", *(row.name for row in ALIKE)):
+            verified.clear()
+            decision = run(guard.admit(sign(Signer(sent, id, b"wrong" * 9))))
+            assert isinstance(decision, Denial)
+            seen.append((refuse(decision, "0" * 32, challenge=guard.challenge), len(verified)))
+        assert seen == [seen[0]] * 4
+        assert seen[0][1] == 1
+
+
+def test_what_none_of_the_dialects_can_read_is_refused_without_a_look_at_the_key(run: Run) -> None:
+    keys = Watched()
+    request = _change(sign(TRADER), tg_time=b"yesterday")
+    decision = run(_guard(keys, rows=ALIKE).admit(request))
+    assert isinstance(decision, Denial)
+    assert decision.code == "place.field"
+    assert keys.log == []
 
 
 # --- what a signature covers: real signed requests, one part changed -----------------------------------------------

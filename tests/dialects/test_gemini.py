@@ -46,27 +46,37 @@ def test_the_nonce_is_a_text_or_a_number(nonce: Any) -> None:
     assert Venue("gemini").send(sign({**ORDER, "nonce": nonce})) == "granted"
 
 
+WHOLE = b'{"n": 1, "b": true, "amount": "0.01", "symbol":"btcusd"}'
+
+
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", b'{"symbol":"btcusd"}', b'{"n": 1, "b": true, "amount": "0.01"}', json.dumps(ORDER).encode()]
+    "body", [b"", WHOLE, WHOLE.replace(b"{", b'{"nonce":"%s",' % NONCE.encode()), json.dumps(ORDER).encode()]
 )
-def test_a_body_repeats_the_payload_or_a_part_of_it(body: bytes) -> None:
+def test_a_body_repeats_the_payload_but_for_its_fields(body: bytes) -> None:
     assert Venue("gemini").send(sign(ORDER, body)) == "granted"
+
+
+@pytest.mark.parametrize("left_out", ["symbol", "amount", "n", "b"])
+def test_nothing_of_an_order_can_be_left_out_of_its_body(left_out: str) -> None:
+    body = json.dumps({name: value for name, value in ORDER.items() if name != left_out}).encode()
+    assert Venue("gemini").send(sign(ORDER, body)) == "source.boundary"
+    assert Venue("gemini").send(sign(ORDER, b"{}")) == "source.boundary"
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param(b'{"symbol":"ethusd"}', id="another value"),
-        pytest.param(b'{"side":"sell"}', id="a further member"),
-        pytest.param(b'{"symbol":"btcusd","symbol":"ethusd"}', id="a member twice"),
-        pytest.param(b'{"amount":0.01}', id="a number for a text"),
-        pytest.param(b'{"n":true}', id="true for one"),
-        pytest.param(b'{"n":1.0}', id="one with a fraction"),
-        pytest.param(b'{"b":1}', id="one for true"),
+        pytest.param(WHOLE.replace(b"btcusd", b"ethusd"), id="another value"),
+        pytest.param(WHOLE.replace(b"}", b',"side":"sell"}'), id="a further member"),
+        pytest.param(WHOLE.replace(b"}", b',"symbol":"btcusd"}'), id="a member twice"),
+        pytest.param(WHOLE.replace(b'"0.01"', b"0.01"), id="a number for a text"),
+        pytest.param(WHOLE.replace(b'"n": 1', b'"n": true'), id="true for one"),
+        pytest.param(WHOLE.replace(b'"n": 1', b'"n": 1.0'), id="one with a fraction"),
+        pytest.param(WHOLE.replace(b'"b": true', b'"b": 1'), id="one for true"),
         pytest.param(b'["symbol"]', id="a list"),
         pytest.param(b"symbol=btcusd", id="a form"),
         pytest.param(b"\xff", id="no text"),
-        pytest.param(b" {}", id="a space before"),
+        pytest.param(b" " + WHOLE, id="a space before"),
     ],
 )
 def test_a_body_that_says_anything_else_is_refused(body: bytes) -> None:
@@ -74,7 +84,7 @@ def test_a_body_that_says_anything_else_is_refused(body: bytes) -> None:
 
 
 def test_lists_and_objects_are_compared_member_by_member() -> None:
-    payload = {**ORDER, "options": ["a", {"x": 1}]}
+    payload = {"request": "/v1/order/new", "nonce": NONCE, "options": ["a", {"x": 1}]}
     assert Venue("gemini").send(sign(payload, b'{"options": ["a", {"x": 1}]}')) == "granted"
     for other in (b'["a"]', b'["a", {"x": true}]', b'["a", {"x": 1, "y": 2}]', b'["a", {}]', b'{"a": 1}', b'"a"'):
         assert Venue("gemini").send(sign(payload, b'{"options": ' + other + b"}")) == "source.boundary", other

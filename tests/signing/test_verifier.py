@@ -1,6 +1,8 @@
 """The verifier reads each field once, in its one spelling, from its one place; or it refuses."""
 
+import base64
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from tradeguard.core.frame import check_frame
 from tradeguard.core.policy import Policy
 from tradeguard.core.request import Request
 from tradeguard.signing.encoding import encode_base64url
-from tradeguard.signing.rows import BINANCE, TG1
+from tradeguard.signing.rows import BINANCE, KRAKEN_FUTURES_BARE, TG1
 from tradeguard.signing.verifier import Signed, Verifier
 
 TG, BN = Verifier(TG1), Verifier(BINANCE)
@@ -262,6 +264,15 @@ def test_a_form_is_a_form_in_every_spelling_of_its_type(content_type: bytes) -> 
     body = b"a=1&" + STAMP + b"&signature=" + HEX
     request = make_request("POST", b"/v1/orders", body=body, headers=[*KEY.items(), (b"content-type", content_type)])
     assert _read(BN, request, body).message == b"a=1&" + STAMP
+
+
+def test_a_request_of_which_nothing_is_signed_is_refused() -> None:
+    """The signature of nothing is one text for the life of the key, and would open every such request."""
+    row = replace(KRAKEN_FUTURES_BARE, name="bare", message="{text}", mount="")
+    headers = {b"apikey": b"bina", b"authent": base64.b64encode(b"s" * 64)}
+    code, detail = _refusal(Verifier(row), _request(headers))
+    assert (code, detail.partition(":")[0]) == ("source.boundary", "nothing is signed")
+    assert _read(Verifier(row), _request(headers, target=b"/v1/orders?a=1")).message == b"a=1"
 
 
 def test_names_that_only_look_like_fields_are_left_alone() -> None:

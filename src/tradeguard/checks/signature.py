@@ -23,7 +23,7 @@ from tradeguard.signing.algorithm import signature_sizes
 from tradeguard.signing.dialect import Dialect, Reader, make_reader
 from tradeguard.signing.material import Hmac, make_dummy
 from tradeguard.signing.phrase import Phrase
-from tradeguard.signing.place import Header
+from tradeguard.signing.place import Field
 from tradeguard.signing.row import REQUIRED_COVERAGE, Row
 from tradeguard.signing.rows import TG1
 from tradeguard.signing.shift import LITERAL, find_run
@@ -97,6 +97,7 @@ class Signature:
         _check_rows(rows, accepted)
         self._keys, self._following = keys, keys if isinstance(keys, Following) else None
         self.dialects: Mapping[str, Reader] = MappingProxyType({row.name: make_reader(row) for row in rows})
+        self._alike = {row.name: tuple(other.name for other in rows if _are_alike(row, other)) for row in rows}
         self._dummies = {
             (algorithm, size): make_dummy(algorithm, size)
             for row in rows
@@ -107,16 +108,16 @@ class Signature:
         self.challenge = ", ".join(row.challenge for row in rows)
 
     def claim(self, request: Request, /) -> Claim | None:
-        """Return the claim of the one row whose fields the head carries.
+        """Return the claim of the one row whose fields the head carries; of rows that are alike there, the first.
 
         Raises:
-            Refused: the fields of two rows, or a field that is malformed or stands twice.
+            Refused: the fields of two rows that are not alike, or a field that is malformed or stands twice.
         """
         found: Claim | None = None
         for reader in self.dialects.values():
             claim = reader.claim(request)
             if claim is not None:
-                found = claim if found is None else self._choose(found, claim, request)
+                found = claim if found is None else self._choose(found, claim)
         if found is None:
             for reader in self.dialects.values():
                 reader.check_absent(request)
@@ -137,14 +138,17 @@ class Signature:
         """Verify the signature; set credential and principal if it holds.
 
         Parse, look up, verify with the key's material or with a dummy of the claimed algorithm: the same calls for an
-        unknown key, a wrong signature and a wrong algorithm.
+        unknown key, a wrong signature and a wrong algorithm. Where rows are alike in the head, the request is read in
+        each of them, and the key's record says which is meant.
         """
         if claim.bare:
             return Denial(MISSING)
-        reader = self.dialects[claim.dialect]
-        signed = reader.read(request, claim, await request.body())
+        readings = self._read(request, claim, await request.body())
+        dialect, signed = next(iter(readings.items()))
         record = await self._keys.find(signed.key_id)
-        material, denial = self._material(record, claim, signed)
+        if record is not None and record.dialect in readings:
+            dialect, signed = record.dialect, readings[record.dialect]
+        material, denial = self._material(record, dialect, signed)
         message = await _verify(material, signed)
         digest = sha256(message or signed.message).digest()
         if message is None or record is None or denial is not None:
@@ -152,9 +156,9 @@ class Signature:
         if signed.phrase is not None and not _knows(record, signed.phrase):
             return Denial(PHRASE)
         if not record.usable(request.received):
-            return Denial(UNUSABLE, detail=record.state)
-        request.claim = claim if claim.key_id else claim._replace(key_id=signed.key_id)
-        request.prove(_credential(reader, signed, digest), record.principal)
+            return Denial(UNUSABLE, detail=_tell_state(record, request.received))
+        request.claim = Claim(dialect, signed.key_id)
+        request.prove(_credential(self.dialects[dialect], signed, digest), record.principal)
         if self._following is not None:
             self._following.used(record, request.received)
         return None
@@ -191,42 +195,59 @@ class Signature:
             return Denial(REVOKED)
         return None
 
-    def _choose(self, found: Claim, claim: Claim, request: Request) -> Claim:
-        """Return the claim that is meant where two dialects name the key alike: one of them alone is signed or nonced.
+    def _choose(self, found: Claim, claim: Claim) -> Claim:
+        """Return the claim that is meant where two dialects name the key alike: the one that is signed.
 
         Raises:
-            Refused: both are meant.
+            Refused: both are signed, in fields of their own.
         """
         if not claim.key_id or (found.bare and claim.bare):
             return found
         if not found.key_id:
             return claim
-        ours, theirs = self.dialects[found.dialect].row, self.dialects[claim.dialect].row
-        alike = isinstance(ours, Row) and isinstance(theirs, Row) and ours.key == theirs.key
-        if alike and found.bare != claim.bare:
+        if claim.dialect in self._alike[found.dialect]:
             return claim if found.bare else found
-        if alike and _is_meant(ours, theirs, request):
-            return found
-        if alike and _is_meant(theirs, ours, request):
-            return claim
+        ours, theirs = self.dialects[found.dialect].row, self.dialects[claim.dialect].row
+        if found.bare != claim.bare and isinstance(ours, Row) and isinstance(theirs, Row) and ours.key == theirs.key:
+            return claim if found.bare else found
         raise Refused(Denial(AMBIGUOUS))
 
-    def _material(self, record: KeyRecord | None, claim: Claim, signed: Signed) -> tuple[Material, Denial | None]:
+    def _read(self, request: Request, claim: Claim, body: bytes) -> Mapping[str, Signed]:
+        """Return what the request says was signed, in the dialect that is claimed and in those that are alike.
+
+        Raises:
+            Refused: it can be read in none of them.
+        """
+        alike = self._alike[claim.dialect]
+        if len(alike) == 1:
+            return {claim.dialect: self.dialects[claim.dialect].read(request, claim, body)}
+        readings: dict[str, Signed] = {}
+        refusals: list[Refused] = []
+        for name in alike:
+            try:
+                readings[name] = self.dialects[name].read(request, claim, body)
+            except Refused as refusal:
+                refusals.append(refusal)
+        if not readings:
+            raise refusals[0]
+        return readings
+
+    def _material(self, record: KeyRecord | None, dialect: str, signed: Signed) -> tuple[Material, Denial | None]:
         if record is None:
             return self._dummies[signed.algorithm, len(signed.signature)], Denial(UNKNOWN)
-        if record.dialect != claim.dialect or record.algorithm != signed.algorithm:
-            return self._dummies[signed.algorithm, len(signed.signature)], Denial(MISMATCH)
+        if record.dialect != dialect or record.algorithm != signed.algorithm:
+            denial = Denial(MISMATCH, detail=f"the key is of {record.dialect} ({record.algorithm})")
+            return self._dummies[signed.algorithm, len(signed.signature)], denial
         return record.material, None
 
 
-def _is_meant(row: Dialect, other: Dialect, request: Request) -> bool:
-    """Tell whether a request speaks a row and not the other, whose fields are the same but for a nonce in the head."""
-    if not (isinstance(row, Row) and isinstance(other, Row) and row.signature == other.signature):
+def _are_alike(row: Dialect, other: Dialect) -> bool:
+    """Tell whether nothing in a head says which of two rows is meant: key and signature stand in the same places."""
+    if row.name == other.name:
+        return True
+    if not (isinstance(row, Row) and isinstance(other, Row)) or isinstance(row.key, Field):
         return False
-    mine, theirs = row.nonce, other.nonce
-    if isinstance(mine, Header) and theirs is None:
-        return mine.name in request.headers
-    return mine is None and isinstance(theirs, Header) and theirs.name not in request.headers
+    return (row.key, row.prefix, row.signature, row.scheme) == (other.key, other.prefix, other.signature, other.scheme)
 
 
 async def _verify(material: Material, signed: Signed) -> bytes | None:
@@ -236,6 +257,13 @@ async def _verify(material: Material, signed: Signed) -> bytes | None:
         if await material.verify(message, signed.signature) and held is None:
             held = message
     return held
+
+
+def _tell_state(record: KeyRecord, at: int) -> str:
+    """Say for the journal why a key cannot be used now."""
+    if record.not_before is not None and at < record.not_before:
+        return f"{record.state}, not valid yet"
+    return f"{record.state}, expired" if record.expires is not None and record.expires <= at else record.state
 
 
 def _knows(record: KeyRecord, phrase: Phrase) -> bool:
@@ -270,6 +298,12 @@ def _check_rows(rows: tuple[Dialect, ...], accepted: frozenset[str]) -> None:
         raise ConfigError("Signature: dialects lists at least one row, and none twice")
     if not accepted <= set(names):
         raise ConfigError(f"Signature: accept names {min(accepted - set(names))!r}, which is none of the dialects")
+    in_body = [row.name for row in rows if isinstance(row, Row) and isinstance(row.key, Field)]
+    if len(in_body) > 1:
+        raise ConfigError(
+            f"dialects {' and '.join(in_body)} have the key in the body, so nothing in a head says which is meant: "
+            "keep one of them here, and give the other a guard of its own"
+        )
     short = {row.name: sorted(REQUIRED_COVERAGE - row.coverage) for row in rows if row.name not in accepted}
     open_parts = {name: parts for name, parts in short.items() if parts}
     if open_parts:

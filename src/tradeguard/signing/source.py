@@ -54,6 +54,7 @@ class Sources:
         self._parameters = frozenset(place.name for place in row.places if isinstance(place, Parameter)) | row.foreign
         self._foreign = row.foreign | ({row.signature.name} if row.in_text else set())
         self._payloads = [place for place in row.places if isinstance(place, Payload)]
+        self._carried = {place.name.decode() for place in self._payloads}
         self._named = {part.argument for message in row.messages for part in message if part.argument}
         self._named |= {place.name.decode() for place in row.places if isinstance(place, Field)}
         self._heads = [place.name for place in row.places if isinstance(place, Header)]
@@ -90,7 +91,7 @@ class Sources:
             payload = request.headers.one(row.payload.name) or b""
             carried = read_payload(payload)
             if body:
-                _check_repeat(body, carried)
+                self._check_repeat(body, carried)
             values |= {place.name: member(carried, place) for place in self._payloads}
         return Pieces(path, query, form, payload, document), values
 
@@ -130,6 +131,15 @@ class Sources:
             self._check_members(document)
         return document, {place.name: member(document, place) for place in self._members}
 
+    def _check_repeat(self, body: bytes, carried: Mapping[str, Any]) -> None:
+        """Refuse a body that does not say what the signed payload says; the fields of the row need not be repeated."""
+        said = read_json(body)
+        for name in carried.keys() - said.keys() - self._carried:
+            raise Refused(Denial(BOUNDARY, detail=f"the member {name[:32]!r} of the payload is not in the body"))
+        for name, value in said.items():
+            if name not in carried or not same(carried[name], value):
+                raise Refused(Denial(BOUNDARY, detail=f"the member {name[:32]!r} of the body is not in the payload"))
+
     def _check_members(self, document: Mapping[str, Any]) -> None:
         """Refuse members that are not signed, and what cannot be signed for what it is."""
         for name in document.keys() - self._named:
@@ -142,13 +152,6 @@ class Sources:
                 or (part.name == "flat" and part.argument in document and not isinstance(value, dict))
             ):
                 raise refused(Field(part.argument.encode()))
-
-
-def _check_repeat(body: bytes, carried: Mapping[str, Any]) -> None:
-    """Refuse a body that says anything which the signed payload does not say."""
-    for name, value in read_json(body).items():
-        if name not in carried or not same(carried[name], value):
-            raise Refused(Denial(BOUNDARY, detail=f"the member {name[:32]!r} of the body is not in the payload"))
 
 
 def _is_number(value: Any) -> bool:

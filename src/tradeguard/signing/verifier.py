@@ -44,6 +44,7 @@ _NONCES: Final[Mapping[str, Callable[[bytes], object]]] = {
 }
 _QUESTION: Final = ord("?")  # as a number, which `in` finds ten times faster than bytes
 _JSON: Final = b"application/json"
+_EMPTY: Final = "nothing is signed: one signature would be good for all such requests"
 _Get = Callable[[bytes], bytes | None]
 _NOTHING: Final = Pieces()  # of a request that need not be taken apart
 _make_facts = quick(Facts)
@@ -176,6 +177,8 @@ class Verifier:
         facts = _make_facts(said + pieces)
         self._check(request, facts, get)
         message = self._compose[0](facts)
+        if not message:
+            raise Refused(Denial(BOUNDARY, detail=_EMPTY))
         return _make_signed((
             algorithm,
             message,
