@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tradeguard.config import build_guard
-from tradeguard.keys.dialect import SPOKEN, find_dialect
 from tradeguard.keys.format import check_secret, plausible
+from tradeguard.keys.kind import SPOKEN, find_kind
 from tradeguard.signing.encoding import decode_base64url
 from tradeguard.signing.material import PAIRS, Ed25519, Hmac
 from tradeguard.signing.private import encode_pem, find_public, make_private_key, read_private_key
@@ -255,7 +255,7 @@ def test_a_pathlike_owner_is_just_a_name(venue: Venue) -> None:
 
 # other dialects
 
-WITH_PASSPHRASE = [name for name in SPOKEN if find_dialect(name).passphrase]
+WITH_PASSPHRASE = [name for name in SPOKEN if find_kind(name).passphrase]
 
 
 @pytest.mark.parametrize("dialect", WITH_PASSPHRASE)
@@ -331,7 +331,7 @@ def test_a_client_of_any_algorithm_keeps_its_private_key(venue: Venue, algorithm
     (venue.folder / "proof").write_text(proved["proof"])
     assert decode_base64url(proved["public_key"].encode()) == find_public(key).reveal()
     words = ("--role", "trader", "--public-key", "public", "--proof", "proof")
-    taken = [name for name in ("binance", "coinbase-advanced") if algorithm in find_dialect(name).algorithms]
+    taken = [name for name in ("binance", "coinbase-advanced") if algorithm in find_kind(name).algorithms]
     row = (venue.folder / "keys.jsonl", {"id": "k", "dialect": taken[0], "public_key": pem.decode(), "owner": "acme"})
     more = {"proof": proved["proof"], "scopes": ["orders:read"], "networks": ["192.0.2.0/24"]}
     row[0].write_text(json.dumps(row[1] | more) + "\n")

@@ -22,6 +22,7 @@ from tradeguard.config.rules import make_policy, make_rows
 from tradeguard.config.sections import Quota
 from tradeguard.config.settings import KEYS, SECTIONS, parse
 from tradeguard.core.cors import Cors
+from tradeguard.core.principal import SCOPES
 from tradeguard.core.proxy import Proxies
 from tradeguard.core.rate import Rate
 from tradeguard.keys.cache import CachedKeys
@@ -174,7 +175,8 @@ def test_all_faults_come_at_once(home: Home) -> None:
         "TRADEGUARD_KEYS_POLL_SECONDS": "this variable sets no key; did you mean TRADEGUARD_KEYS__POLL_SECONDS?",
         'operations."GET x"': "write it as METHOD /path, for example 'POST /v1/orders'",
         'operations."GET /x"': "unknown lane 'fast'; use one of admin, cancel, funds, order, public, read",
-        'operations."GET /y"': "unknown scope 'orders:raed'; declare it in the policy or use one of SCOPES",
+        'operations."GET /y"': "unknown scope 'orders:raed'; did you mean orders:read, or is it one to declare in "
+        "policy.scopes?",
         'operations."GET /a/{b}"': "operations 'GET /{a}/b' and 'GET /a/{b}' match the same paths and ask for "
         "different things",
     }
@@ -204,7 +206,7 @@ def test_the_rules_between_keys_are_told_by_key(home: Home) -> None:
         "keys.stale_seconds: must be above keys.poll_seconds",
         REFUSED,
         "policy: unproven_bytes must hold at least one body of body_bytes",
-        "roles.a: unknown scope 'nope'; declare it in the policy or use one of SCOPES",
+        f"roles.a: unknown scope 'nope'; there are {', '.join(sorted(SCOPES))}; is it one to declare in policy.scopes?",
         'roles."b c": funds:withdraw is given to keys by name, never by a role',
     ]
 

@@ -39,7 +39,7 @@ from tradeguard.core.key import KeyRecord, Material
 from tradeguard.core.policy import Policy
 from tradeguard.core.request import Request
 from tradeguard.core.runtime import Loop, Threads
-from tradeguard.keys.dialect import SPOKEN
+from tradeguard.keys.kind import SPOKEN
 from tradeguard.signing.dialect import Dialect
 from tradeguard.signing.material import HMACS, Hmac, make_dummy, read_public
 from tradeguard.signing.row import REQUIRED_COVERAGE, Row

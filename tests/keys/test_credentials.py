@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from tradeguard.core.policy import Policy
 from tradeguard.core.secret import Secret
 from tradeguard.keys.codec import decode_record, describe, encode_fields
 from tradeguard.keys.credentials import read_secret
-from tradeguard.keys.dialect import SPOKEN, Dialect, find_dialect
 from tradeguard.keys.format import check_secret, plausible
 from tradeguard.keys.issuer import Issued, Issuer
+from tradeguard.keys.kind import SPOKEN, KeyKind, find_kind
 from tradeguard.keys.life import ENDED
 from tradeguard.keys.possession import possession_text
 from tradeguard.keys.sealed import SealedKeys
@@ -36,13 +37,14 @@ from tradeguard.secrets.sealer import LocalSealer
 from tradeguard.signing.bearer import BEARER, BEARER_SHA256
 from tradeguard.signing.material import HMACS, PAIRS, Hmac
 from tradeguard.signing.private import find_public, make_private_key, read_private_key, sign
+from tradeguard.signing.rows import TG1
 
 SECRET, PASSPHRASE = b"0123456789abcdef" * 2, "open sesame"
 BLINDED = hmac.digest(SECRET, PASSPHRASE.encode(), "sha256").hex()
 ALL = [(name, algorithm) for name in SPOKEN for algorithm in SPOKEN[name].algorithms]
 every = pytest.mark.parametrize(("dialect", "algorithm"), ALL)
-WITH_PASSPHRASE = [name for name in SPOKEN if find_dialect(name).passphrase]
-IN_BASE64 = [name for name in SPOKEN if find_dialect(name).secret == "base64"]
+WITH_PASSPHRASE = [name for name in SPOKEN if find_kind(name).passphrase]
+IN_BASE64 = [name for name in SPOKEN if find_kind(name).secret == "base64"]
 KINDS = {**dict.fromkeys(HMACS, "hmac"), "ed25519": "ed25519", "rsa-pkcs1-sha256": "rsa", "ecdsa-p256-sha256": "ecdsa"}
 
 
@@ -79,36 +81,34 @@ def test_the_table_says_what_venues_document() -> None:
     assert {"okx", "kucoin", "bitget", "coinbase-exchange"} == set(WITH_PASSPHRASE)
     assert {"coinbase-exchange", "kraken", "kraken-futures"} <= set(IN_BASE64)
     assert not {"tg1", "binance", "okx", "kucoin", "bitget", "bybit", "coinbase-advanced"} & set(IN_BASE64)
-    assert find_dialect("gate").algorithms == ("hmac-sha512",)
-    assert find_dialect("bitfinex").algorithms == ("hmac-sha384",)
-    assert set(find_dialect("binance").algorithms) == {"hmac-sha256", "rsa-pkcs1-sha256", "ed25519"}
-    assert set(find_dialect("coinbase-advanced").algorithms) == {"ecdsa-p256-sha256", "ed25519"}
-    assert find_dialect(BEARER) == Dialect(BEARER, (BEARER_SHA256,), "text", False)
+    assert find_kind("gate").algorithms == ("hmac-sha512",)
+    assert find_kind("bitfinex").algorithms == ("hmac-sha384",)
+    assert set(find_kind("binance").algorithms) == {"hmac-sha256", "rsa-pkcs1-sha256", "ed25519"}
+    assert set(find_kind("coinbase-advanced").algorithms) == {"ecdsa-p256-sha256", "ed25519"}
+    assert find_kind(BEARER) == KeyKind(BEARER, (BEARER_SHA256,), "text", False)
 
 
 @pytest.mark.parametrize("name", SPOKEN)
 def test_an_hmac_is_the_usual_algorithm_where_there_is_one(name: str) -> None:
-    found = find_dialect(name)
+    found = find_kind(name)
     assert set(found.algorithms) == set(SPOKEN[name].algorithms)
     assert (found.algorithms[0] in HMACS) == bool(set(found.algorithms) & set(HMACS))
     assert found.choose() == found.algorithms[0]
 
 
 def test_the_hmac_comes_first_however_a_row_lists_its_algorithms() -> None:
-    class Ours:
-        algorithms = {"ed25519": "hex", "hmac-sha384": "hex", "rsa-pkcs1-sha256": "hex"}  # noqa: RUF012
-
-    found = find_dialect("ours", {"ours": Ours()})
+    ours = replace(TG1, algorithms={"ed25519": "hex", "hmac-sha384": "hex", "rsa-pkcs1-sha256": "hex"})
+    found = find_kind("ours", {"ours": ours})
     assert found.algorithms == ("hmac-sha384", "ed25519", "rsa-pkcs1-sha256")
 
 
 def test_the_algorithm_of_a_public_key_is_its_own() -> None:
     key = find_public(make_private_key("rsa-pkcs1-sha256")).reveal()
-    assert find_dialect("binance").choose("", key) == "rsa-pkcs1-sha256"
+    assert find_kind("binance").choose("", key) == "rsa-pkcs1-sha256"
     with pytest.raises(ConfigError, match="dialect tg1 has no rsa-pkcs1-sha256; it has hmac-sha256, ed25519"):
-        find_dialect("tg1").choose("", key)
+        find_kind("tg1").choose("", key)
     with pytest.raises(ConfigError, match=r"a public key is for .*; hmac-sha256 has a secret"):
-        find_dialect("binance").choose("hmac-sha256", key)
+        find_kind("binance").choose("hmac-sha256", key)
 
 
 # issue
@@ -232,12 +232,9 @@ def test_a_weak_public_key_is_no_key_whatever_its_proof() -> None:
 
 
 def test_a_venues_own_dialect_is_issued_where_the_issuer_knows_it() -> None:
-    class Ours:
-        algorithms = {"hmac-sha384": "hex"}  # noqa: RUF012
-
     with pytest.raises(ConfigError, match="no dialect is called 'ours'"):
         issue(make_issuer(), dialect="ours")
-    issuer = make_issuer(rows={"ours": Ours()})
+    issuer = make_issuer(rows={"ours": replace(TG1, name="ours", algorithms={"hmac-sha384": "hex"})})
     issued = issue(issuer, dialect="ours")
     assert issued.record.algorithm == "hmac-sha384"
     assert drive(issuer.rotate(issued.record.id, actor="ops")).record.algorithm == "hmac-sha384"
@@ -335,8 +332,8 @@ def test_a_record_that_fits_is_imported_with_its_passphrase() -> None:
 
 def test_a_secret_is_read_as_its_dialect_says() -> None:
     text = base64.b64encode(SECRET)
-    assert read_secret(find_dialect("kraken"), text) == SECRET
-    assert read_secret(find_dialect("okx"), text) == text
+    assert read_secret(find_kind("kraken"), text) == SECRET
+    assert read_secret(find_kind("okx"), text) == text
     for wrong in (b"!" * 20, "é".encode() * 20, b"A" * 21):
         with pytest.raises(ConfigError, match="a secret of dialect kraken is written in base64, and this is none"):
-            read_secret(find_dialect("kraken"), wrong)
+            read_secret(find_kind("kraken"), wrong)

@@ -21,10 +21,11 @@ from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.plan import Plan
 from tradeguard.core.policy import Operations, Policy
-from tradeguard.keys.dialect import SPOKEN, Spoken
 from tradeguard.keys.format import Env
 from tradeguard.keys.issuer import Issuer
+from tradeguard.keys.kind import SPOKEN
 from tradeguard.keys.sealed import SealedKeys
+from tradeguard.signing.dialect import Dialect
 
 T = TypeVar("T")
 _PATIENCE: Final = 5.0  # seconds
@@ -38,7 +39,7 @@ class Desk(NamedTuple):
     policy: Policy
 
     @property
-    def rows(self) -> Mapping[str, Spoken]:
+    def rows(self) -> Mapping[str, Dialect]:
         """The dialects that keys may have, those of the configuration too."""
         return {**SPOKEN, **own_rows(self.loaded.settings)}
 

@@ -24,7 +24,7 @@ from tradeguard.core.secret import Secret
 from tradeguard.halts.signing import sign
 from tradeguard.halts.switch import Receipt, Stand, Switch, hold
 from tradeguard.keys.credentials import read_secret
-from tradeguard.keys.dialect import find_dialect
+from tradeguard.keys.kind import find_kind
 from tradeguard.keys.text import show_time
 from tradeguard.signing.material import ED25519, HMAC_SHA256
 
@@ -191,7 +191,7 @@ def _make_key(secret: bytes, key: KeyRecord, desk: Desk) -> Secret | Ed25519Priv
             raise click.UsageError(f"key {key.id} signs with {ED25519}, and {error.message}") from None
     if secret.startswith(b"-----BEGIN"):
         raise click.UsageError(f"key {key.id} signs with a secret ({key.algorithm}), and this is a PEM")
-    return Secret(read_secret(find_dialect(key.dialect, desk.rows), secret))
+    return Secret(read_secret(find_kind(key.dialect, desk.rows), secret))
 
 
 def _read_proposal(path: str) -> Record:

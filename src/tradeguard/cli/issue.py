@@ -18,9 +18,9 @@ from tradeguard.config.rules import DIALECTS, bearer_end, bearer_fields
 from tradeguard.core.drive import drive
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.principal import UNRESTRICTED, Restrictions
-from tradeguard.keys.dialect import find_dialect
 from tradeguard.keys.format import Env
 from tradeguard.keys.issuer import Issued, Issuer
+from tradeguard.keys.kind import find_kind
 from tradeguard.keys.text import show_time
 from tradeguard.signing.bearer import BEARER, BEARER_SHA256
 from tradeguard.signing.material import HMACS, PAIRS
@@ -171,7 +171,7 @@ def _choose(
             are not held to networks.
     """
     try:
-        found = find_dialect(dialect, issuer.rows)
+        found = find_kind(dialect, issuer.rows)
         chosen = found.choose(algorithm or "", public_key)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None

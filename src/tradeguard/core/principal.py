@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 from tradeguard.core.address import Networks
@@ -48,7 +49,9 @@ def check_scopes(scopes: Iterable[Scope], vocabulary: frozenset[Scope], where: s
     names = parse_names(f"{where}: scopes", scopes)
     unknown = sorted(names - vocabulary)
     if unknown:
-        raise ConfigError(f"{where}: unknown scope {unknown[0]!r}; declare it in the policy or use one of SCOPES")
+        near = get_close_matches(unknown[0], sorted(vocabulary), 1)
+        hint = f"did you mean {near[0]}, or" if near else f"there are {', '.join(sorted(vocabulary))};"
+        raise ConfigError(f"{where}: unknown scope {unknown[0]!r}; {hint} is it one to declare in policy.scopes?")
     return names
 
 

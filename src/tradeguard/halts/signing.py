@@ -63,4 +63,4 @@ def _check_key(key_id: str, key: KeyRecord | None, at: int) -> None:
     if missing_scopes(key.principal.scopes, frozenset({SET})):
         raise ConfigError(f"key {key_id} lacks the scope {SET}; let an operator sign whose key holds it")
     if key.algorithm not in (HMAC_SHA256, ED25519):
-        raise ConfigError(f"key {key_id} cannot sign ({key.algorithm}); operators use Ed25519 keys, or HMAC ones")
+        raise ConfigError(f"key {key_id} cannot sign ({key.algorithm}); operators use {ED25519} or {HMAC_SHA256}")

@@ -21,8 +21,8 @@ from tradeguard.core.errors import ConfigError, KeyConflict
 from tradeguard.core.key import KeyRecord
 from tradeguard.core.ports import KeyAdmin
 from tradeguard.keys.codec import describe
-from tradeguard.keys.dialect import find_dialect
 from tradeguard.keys.issuer import Issuer
+from tradeguard.keys.kind import find_kind
 from tradeguard.keys.lines import Line
 
 _FAULTS: Final = 10_000  # kept; the others are counted
@@ -145,7 +145,7 @@ async def _check_line(issuer: Issuer, line: Line, seen: _Seen, actor: str) -> Ke
     if await issuer.keys.find(record.id) is not None:
         raise KeyConflict(f"key {record.id} exists, with another secret")
     issuer.check_import(record, actor=actor)
-    if not record.networks and find_dialect(record.dialect, issuer.rows).bound:
+    if not record.networks and find_kind(record.dialect, issuer.rows).bound:
         raise ConfigError(
             f"key {record.id}: dialect {record.dialect} leaves bodies or times unsigned, so servers refuse a key "
             "that is good from anywhere (signature.unbound); fill the column networks, such as 203.0.113.0/24"

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import Material
 from tradeguard.core.secret import Secret
-from tradeguard.keys.dialect import Dialect
 from tradeguard.keys.format import Env, make_passphrase, make_secret
+from tradeguard.keys.kind import KeyKind
 from tradeguard.keys.text import decode_base64
 from tradeguard.signing.bearer import BEARER_SHA256, BearerDigest
 from tradeguard.signing.coinbase_advanced import NAME as COINBASE
@@ -35,7 +35,7 @@ class Credentials(NamedTuple):
     blinded: str = ""
 
 
-def make_credentials(dialect: Dialect, algorithm: str, env: Env, public_key: bytes | None = None) -> Credentials:
+def make_credentials(dialect: KeyKind, algorithm: str, env: Env, public_key: bytes | None = None) -> Credentials:
     """Return what a new key is made of.
 
     Args:
@@ -62,7 +62,7 @@ def make_credentials(dialect: Dialect, algorithm: str, env: Env, public_key: byt
     return Credentials(material, secret, passphrase, material.blind(passphrase.reveal()).hex())
 
 
-def read_secret(dialect: Dialect, text: bytes) -> bytes:
+def read_secret(dialect: KeyKind, text: bytes) -> bytes:
     """Return the key of the HMAC that a client's secret stands for.
 
     Raises:
@@ -76,7 +76,7 @@ def read_secret(dialect: Dialect, text: bytes) -> bytes:
         raise ConfigError(f"a secret of dialect {dialect.name} is written in base64, and this is none") from None
 
 
-def _draw_secret(dialect: Dialect, env: Env) -> tuple[Secret, Secret]:
+def _draw_secret(dialect: KeyKind, env: Env) -> tuple[Secret, Secret]:
     """Return what the client is told, and the key of its HMAC."""
     if dialect.secret != "base64":  # noqa: S105 - a kind of secret, not one
         secret = make_secret(env)
@@ -85,12 +85,12 @@ def _draw_secret(dialect: Dialect, env: Env) -> tuple[Secret, Secret]:
     return Secret(b64encode(key)), Secret(key)
 
 
-def _make_pair(dialect: Dialect, algorithm: str) -> Credentials:
+def _make_pair(dialect: KeyKind, algorithm: str) -> Credentials:
     key = make_private_key(algorithm)
     return Credentials(find_public(key), Secret(_spell(dialect, key)))
 
 
-def _spell(dialect: Dialect, key: PrivateKey) -> bytes:
+def _spell(dialect: KeyKind, key: PrivateKey) -> bytes:
     """Return a private key as the dialect's clients read it: as PEM, but for some Ed25519."""
     if isinstance(key, Ed25519PrivateKey):
         seed = key.private_bytes_raw()

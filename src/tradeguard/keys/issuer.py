@@ -19,11 +19,12 @@ from tradeguard.core.runtime import Threads
 from tradeguard.core.secret import Secret
 from tradeguard.keys import life
 from tradeguard.keys.credentials import make_credentials
-from tradeguard.keys.dialect import SPOKEN, Spoken, find_dialect
 from tradeguard.keys.format import Env, Kind, make_id, plausible
+from tradeguard.keys.kind import SPOKEN, find_kind
 from tradeguard.keys.possession import check_possession
 from tradeguard.keys.text import show_time
 from tradeguard.signing.bearer import BEARER_SHA256
+from tradeguard.signing.dialect import Dialect
 from tradeguard.signing.material import ECDSA_P256_SHA256, ED25519, HMACS, RSA_SHA256, PublicKey
 
 _PAIRS: Final[dict[str, Kind]] = {ED25519: "ed25519", RSA_SHA256: "rsa", ECDSA_P256_SHA256: "ecdsa"}
@@ -71,7 +72,7 @@ class Issuer:
         runtime: Runtime | None = None,
         policy_mark: str = "",
         env: Env = "live",
-        rows: Mapping[str, Spoken] = SPOKEN,
+        rows: Mapping[str, Dialect] = SPOKEN,
     ) -> None:
         self.keys, self.policy = keys, policy or Policy()
         self._env: Env = env
@@ -109,7 +110,7 @@ class Issuer:
         """
         for name in fields.keys() - _ISSUABLE:
             raise ConfigError(f"{name!r} is not for a new key; it takes {', '.join(sorted(_ISSUABLE))}")
-        kind = find_dialect(dialect, self.rows)
+        kind = find_kind(dialect, self.rows)
         algorithm = kind.choose(algorithm, public_key)
         made = make_credentials(kind, algorithm, self._env, public_key)
         if public_key is not None:
@@ -191,7 +192,7 @@ class Issuer:
             KeyConflict: the key cannot be rotated in its state, or was changed meanwhile; nothing was done.
         """
         old = await self.find(id)
-        kind = find_dialect(old.dialect, self.rows)
+        kind = find_kind(old.dialect, self.rows)
         made = make_credentials(kind, kind.choose(old.algorithm, public_key), self._env, public_key)
         if public_key is not None:
             await check_possession(old.owner, made.material, proof)
@@ -274,7 +275,7 @@ class Issuer:
             raise ConfigError(f"key {record.id}: say who does this (actor)")
         if not record.owner:
             raise ConfigError(f"key {record.id}: say who holds it (owner)")
-        kind = find_dialect(record.dialect, self.rows)
+        kind = find_kind(record.dialect, self.rows)
         kind.check_passphrase(record.passphrase, kind.choose(record.algorithm))
         granted = self.policy.scopes_of(record.roles)
         if record.granted != granted:

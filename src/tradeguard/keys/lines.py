@@ -13,10 +13,11 @@ from tradeguard.core.errors import ConfigError
 from tradeguard.core.key import KeyRecord, KeyState, Material
 from tradeguard.keys.codec import make_restrictions
 from tradeguard.keys.credentials import read_secret
-from tradeguard.keys.dialect import SPOKEN, Dialect, Spoken, find_dialect
+from tradeguard.keys.kind import SPOKEN, KeyKind, find_kind
 from tradeguard.keys.possession import check_possession
 from tradeguard.keys.text import check_time, decode_base64, parse_time
 from tradeguard.signing.bearer import BEARER, BEARER_SHA256, BearerDigest
+from tradeguard.signing.dialect import Dialect
 from tradeguard.signing.material import HMACS, PAIRS, Hmac, make_material
 
 Format = Literal["csv", "jsonl"]
@@ -61,7 +62,7 @@ class Reading:
     permissions: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     decrypt: Decrypt | None = None
     proven: bool = False
-    rows: Mapping[str, Spoken] = field(default_factory=lambda: SPOKEN)
+    rows: Mapping[str, Dialect] = field(default_factory=lambda: SPOKEN)
 
     def __post_init__(self) -> None:
         for name in self.defaults:
@@ -179,7 +180,7 @@ def _make_record(row: Mapping[str, Any], reading: Reading) -> KeyRecord:
     for name in row:
         _known(name)
     row = {**reading.defaults, **{name: value for name, value in row.items() if value not in ("", None, [])}}
-    dialect = find_dialect(_text(row, "dialect") or "tg1", reading.rows)
+    dialect = find_kind(_text(row, "dialect") or "tg1", reading.rows)
     material, proven = _read_material(row, reading, dialect)
     fields: dict[str, Any] = {name: _text(row, name) for name in _TEXTS if name in row}
     fields |= {name: _read_list(row, name) for name in _LISTS}
@@ -197,7 +198,7 @@ def _make_record(row: Mapping[str, Any], reading: Reading) -> KeyRecord:
     return KeyRecord(id=id, dialect=dialect.name, material=material, **fields)
 
 
-def _read_material(row: Mapping[str, Any], reading: Reading, dialect: Dialect) -> tuple[Material, bool]:
+def _read_material(row: Mapping[str, Any], reading: Reading, dialect: KeyKind) -> tuple[Material, bool]:
     """Return the material of a line, and whether its holder is known to possess it."""
     if dialect.name == BEARER:
         return _read_bearer(row, reading, dialect), True
@@ -237,7 +238,7 @@ def _read_passphrase(row: Mapping[str, Any], material: Material) -> str:
     return material.blind(passphrase.encode()).hex()
 
 
-def _read_bearer(row: Mapping[str, Any], reading: Reading, dialect: Dialect) -> BearerDigest:
+def _read_bearer(row: Mapping[str, Any], reading: Reading, dialect: KeyKind) -> BearerDigest:
     """Return what is kept of a secret that is sent along: its digest, or that of the secret."""
     digest = _text(row, "secret_sha256")
     if bool(digest) == bool(_exact(row, "secret")) or _text(row, "public_key") or _text(row, "proof"):
@@ -257,7 +258,7 @@ def _read_bearer(row: Mapping[str, Any], reading: Reading, dialect: Dialect) -> 
     return BearerDigest(value)
 
 
-def _read_secret(row: Mapping[str, Any], reading: Reading, dialect: Dialect) -> bytes:
+def _read_secret(row: Mapping[str, Any], reading: Reading, dialect: KeyKind) -> bytes:
     """Return the key of the HMAC: by its encoding, or what `decrypt` says, read as the dialect reads secrets."""
     text, encoding = _exact(row, "secret"), _text(row, "encoding")
     if reading.decrypt is None:

@@ -10,7 +10,8 @@ object of a list a parameter belongs to.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, Final, cast
 
 from tradeguard.signing.message import flat
@@ -79,33 +80,35 @@ _KNOWN: Final = frozenset(_NAMES)
 _ANY: Final = re.compile("|".join(sorted(_NAMES, key=len, reverse=True)))
 _OWN: Final = re.compile("[a-z_]+")
 _WORD: Final = re.compile("[A-Z_]+")
-_Piece = tuple[str, bool]
 
 
 def is_plain(parameters: Mapping[str, Any]) -> bool:
     """Tell whether parameters can be told apart again."""
-    pieces = list(_spread(parameters)) if parameters else []
-    if any(not (_OWN.fullmatch(piece) if named else piece) for piece, named in pieces):
+    pieces = list[str]()
+    names = list[int]()
+    if parameters:
+        _spread(parameters, pieces, names)
+    if "" in pieces or not all(_OWN.fullmatch(pieces[place]) for place in names):
         return False
-    begin, at = list[tuple[int, str]](), 0
-    for piece, named in pieces:
-        begin += [(at, piece)] if named and piece in _KNOWN else []
-        at += len(piece)
-    found = _ANY.finditer("".join(piece for piece, _ in pieces))
-    return [(match.start(), match[0]) for match in found] == begin
+    begins = list(accumulate(map(len, pieces), initial=0))
+    known = [(begins[place], pieces[place]) for place in names if pieces[place] in _KNOWN]
+    return [(match.start(), match[0]) for match in _ANY.finditer("".join(pieces))] == known
 
 
-def _spread(value: Any) -> Iterator[_Piece]:
-    """Give what the text is made of, each with whether it is a name; nothing for something that is empty."""
+def _spread(value: Any, pieces: list[str], names: list[int]) -> None:
+    """Append what the text is made of, and which of that are names; an empty piece for something that is empty."""
     if isinstance(value, dict) and value:
         members = cast("dict[str, Any]", value)
         for name in sorted(members):
-            yield name, True
-            yield from _spread(members[name])
+            names.append(len(pieces))
+            pieces.append(name)
+            _spread(members[name], pieces, names)
     elif isinstance(value, list) and value:
         items = cast("list[object]", value)
         for item in items:
-            ends = len(items) < 2 or isinstance(item, dict) or _WORD.fullmatch(str(item))
-            yield from _spread(item) if ends else [("", False)]
+            if len(items) < 2 or isinstance(item, dict) or _WORD.fullmatch(str(item)):
+                _spread(item, pieces, names)
+            else:
+                pieces.append("")
     else:
-        yield flat(value), False
+        pieces.append(flat(value))

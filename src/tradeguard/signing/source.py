@@ -4,8 +4,8 @@ Headers need no taking apart, so dialects whose fields are all headers and that 
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from tradeguard.core.decision import Denial, Refused, register
 from tradeguard.core.request import Request
@@ -33,6 +33,7 @@ BOUNDARY = register(
     hint="The request has a part that its dialect does not sign, or that could be taken for another part: a body on "
     "GET, HEAD or DELETE, a query beside a form. The detail says which rule of the dialect it breaks.",
 )
+_ABSENT: Final = object()
 _WORD = re.compile(r"[A-Za-z/_-]{1,128}", re.ASCII)
 _SPLIT = frozenset({"path", "query", "?query", "text", "form"})
 
@@ -57,6 +58,9 @@ class Sources:
         self._carried = {place.name.decode() for place in self._payloads}
         self._named = {part.argument for message in row.messages for part in message if part.argument}
         self._named |= {place.name.decode() for place in row.places if isinstance(place, Field)}
+        self._signed_members = [
+            (part.argument, _MEMBERS[part.name]) for part in flatten(row.messages[0]) if part.argument
+        ]
         self._heads = [place.name for place in row.places if isinstance(place, Header)]
         self._members = [place for place in row.places if isinstance(place, Field)]
 
@@ -144,20 +148,23 @@ class Sources:
         """Refuse members that are not signed, and what cannot be signed for what it is."""
         for name in document.keys() - self._named:
             raise Refused(Denial(BOUNDARY, detail=f"the member {name[:32]!r} is not signed"))
-        for part in flatten(self.row.messages[0]):
-            value = document.get(part.argument) if part.argument else None
-            if (
-                (part.name == "number" and not _is_number(value))
-                or (part.name == "field" and not (isinstance(value, str) and _WORD.fullmatch(value)))
-                or (part.name == "flat" and part.argument in document and not isinstance(value, dict))
-            ):
-                raise refused(Field(part.argument.encode()))
+        for name, holds in self._signed_members:
+            if not holds(document.get(name, _ABSENT)):
+                raise refused(Field(name.encode()))
 
 
 def _is_number(value: Any) -> bool:
     if type(value) is int:
         return value >= 0
     return isinstance(value, str) and decode_number(value.encode()) is not None
+
+
+_MEMBERS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "number": _is_number,
+    "field": lambda value: isinstance(value, str) and _WORD.fullmatch(value) is not None,
+    "flat": lambda value: value is _ABSENT or isinstance(value, dict),
+}
+"""What a member must be to be signed for what it is, by the part that it is."""
 
 
 def is_form(request: Request) -> bool:

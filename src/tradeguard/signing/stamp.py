@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final, Literal
 
 Unit = Literal["s", "s.", "ms", "us", "ns", "iso-ms", "iso-s"]
-_COLON: Final = ord(":")  # as a number, which `in` finds ten times faster than bytes
+_COLON, _POINT, _ZULU = b":.Z"  # as numbers, which `in` finds ten times faster than bytes
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _FRACTION: Final = re.compile(rb"([1-9][0-9]{9})(?:\.([0-9]{1,9}))?")
@@ -58,10 +58,10 @@ def _read_fraction(text: bytes) -> int | None:
 def _read_iso_ms(text: bytes) -> int | None:
     if len(text) != _ISO_MS:
         text = text.replace(b"%3A", b":") if _COLON not in text else b""
-    second, milli = _read_second(text[:19]), text[20:23]
-    if second is None or text[19:20] != b"." or text[23:] != b"Z" or not milli.isdigit():
+    if len(text) != _ISO_MS or text[19] != _POINT or text[23] != _ZULU:
         return None
-    return second + int(milli) * 1_000_000
+    second, milli = _read_second(text[:19]), text[20:23]
+    return second + int(milli) * 1_000_000 if second is not None and milli.isdigit() else None
 
 
 def _read_iso_s(text: bytes) -> int | None:

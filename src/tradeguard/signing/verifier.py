@@ -84,6 +84,7 @@ class Verifier:
         self._compose = tuple(compile_message(message) for message in row.messages)
         self._decode = compile_spellings(row)
         self._in_header, self._signed_head = isinstance(row.key, Header), isinstance(row.signature, Header)
+        self._signature, self._time = row.signature.name, row.time.name if row.time is not None else b""
         self._prefix = row.prefix.encode()
         self._make_claim = lru_cache(1_024)(self._claim_key)  # most requests come from keys that just sent another
         self._heads = frozenset(place.name for place in row.places if isinstance(place, Header) and place != row.key)
@@ -147,7 +148,7 @@ class Verifier:
         if self._sources.needed:
             pieces, values = self._sources.take(request, body)
             get = values.get
-        text = get(row.signature.name)
+        text = get(self._signature)
         found = self._decode(text) if text is not None else None
         if found is None:
             raise refused(row.signature)
@@ -155,7 +156,7 @@ class Verifier:
         nonce, rises = self._read_nonce(get) if row.nonce is not None else (b"", None)
         time, signed_at = b"", request.received if rises is None else rises
         if row.time is not None:
-            time = get(row.time.name) or b""
+            time = get(self._time) or b""
             read = self._read_time(time)
             if read is None or (self._size and len(time) != self._size):
                 raise refused(row.time)

@@ -1,33 +1,24 @@
-"""Dialect: what the keys of a dialect are like, as its row says."""
+"""KeyKind: what the keys of a dialect are like, as its row says."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple
 
 from tradeguard.core.errors import ConfigError
 from tradeguard.signing.bearer import BEARER, BEARER_SHA256
-from tradeguard.signing.coinbase_advanced import COINBASE_ADVANCED, CoinbaseAdvanced
+from tradeguard.signing.coinbase_advanced import COINBASE_ADVANCED
 from tradeguard.signing.coinbase_advanced import NAME as COINBASE
+from tradeguard.signing.dialect import Dialect
 from tradeguard.signing.material import HMACS, PAIRS, read_public
 from tradeguard.signing.row import Row
 from tradeguard.signing.rows import ROWS
 
-
-class Spoken(Protocol):
-    """A dialect, as far as its keys go: a `Row`, or one that fits no row."""
-
-    @property
-    def algorithms(self) -> Mapping[str, str]:
-        """Those that its keys may have, each with the spelling of its signature."""
-        ...
-
-
-SPOKEN: Final[Mapping[str, Spoken]] = MappingProxyType({**ROWS, COINBASE: COINBASE_ADVANCED})
+SPOKEN: Final[Mapping[str, Dialect]] = MappingProxyType({**ROWS, COINBASE: COINBASE_ADVANCED})
 """Every dialect whose requests are signed, by name."""
 
 
-class Dialect(NamedTuple):
+class KeyKind(NamedTuple):
     """What the keys of a dialect are like.
 
     `algorithms` is what they may have, the usual one first: an HMAC, where it has one. `secret` is how a client's text
@@ -62,7 +53,7 @@ class Dialect(NamedTuple):
             raise ConfigError(f"a key of dialect {self.name} has a passphrase, which its clients send along; give it")
 
 
-def find_dialect(name: str, rows: Mapping[str, Spoken] = SPOKEN) -> Dialect:
+def find_kind(name: str, rows: Mapping[str, Dialect] = SPOKEN) -> KeyKind:
     """Return what the keys of a dialect are like.
 
     Args:
@@ -73,7 +64,7 @@ def find_dialect(name: str, rows: Mapping[str, Spoken] = SPOKEN) -> Dialect:
         ConfigError: there is none of this name.
     """
     if name == BEARER:
-        return Dialect(BEARER, (BEARER_SHA256,))
+        return KeyKind(BEARER, (BEARER_SHA256,))
     if name not in rows:
         near = get_close_matches(name, (*rows, BEARER), 1)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join((*rows, BEARER))}"
@@ -81,5 +72,5 @@ def find_dialect(name: str, rows: Mapping[str, Spoken] = SPOKEN) -> Dialect:
     row = rows[name]
     algorithms = tuple(sorted(row.algorithms, key=lambda algorithm: algorithm in PAIRS))
     if not isinstance(row, Row):
-        return Dialect(name, algorithms, bound=isinstance(row, CoinbaseAdvanced) and row.bound)
-    return Dialect(name, algorithms, row.secret, row.passphrase is not None, row.bound)
+        return KeyKind(name, algorithms, bound=row.bound)
+    return KeyKind(name, algorithms, row.secret, row.passphrase is not None, row.bound)
