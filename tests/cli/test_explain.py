@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_the_caret_stands_right_in_long_lines_and_behind_strange_bytes(shell: Sh
 def test_with_the_secret_it_says_whether_the_signature_verifies(shell: Shell) -> None:
     secret = put(shell, "secret", SECRET + b"\n")
     right = explain(shell, "\n".join(LINES), "--secret-file", secret, code=0)
-    assert right["signature"] == {"ours": True, "theirs": True, "advice": []}
+    assert right["signature"] == {"ours": True, "theirs": True, "advice": [], "legible": True}
     other = put(shell, "other", b"w" * 32)
     assert explain(shell, "\n".join(LINES), "--secret-file", other)["signature"]["ours"] is False
     bent = [*LINES[:5], "api.example", *LINES[6:]]
@@ -167,6 +168,7 @@ def test_a_text_that_is_not_there_is_named(shell: Shell, tmp_path: Path) -> None
     assert missing in shell.refuse("explain", "GET", "https://api.example/", "--text", missing, code=2)
 
 
+ACME_SECRET = b"a-secret-of-acme-markets"
 ACME_SENT = (
     "--header", "X-Acme-Key: k", "--header", "X-Acme-Time: 1795000000123", "--header", "X-Acme-Phrase: p",
     "--dialect", "./acme.toml",
@@ -215,3 +217,62 @@ def test_which_of_several_texts_it_is_held_against_is_told(shell: Shell) -> None
         shown = shell.run("explain", *request, "--text", "text", "--dialect", "kucoin").stdout
         assert f"{message}" in shown.splitlines()[1]
         assert "the nearest of the 2 texts that it takes" in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "signature", "says"),
+    [
+        (
+            {"X-Acme-Key": "k k"},
+            lambda raw: raw.hex(),
+            "The signature is right, with this key. Mend what is told above.",
+        ),
+        ({}, lambda raw: raw.hex().upper(), "over the right text, with this key, and in another spelling"),
+        ({}, lambda raw: raw.hex()[1:], "There is no signature to verify."),
+        (
+            {"X-Acme-Phrase": None},
+            lambda raw: raw.hex()[::-1],
+            "The signature does not verify: it is over another text.",
+        ),
+    ],
+)
+def test_what_is_refused_is_never_said_to_verify(
+    shell: Shell, fields: dict[str, str | None], signature: Callable[[bytes], str], says: str
+) -> None:
+    (shell.folder / "acme.toml").write_text(ACME)
+    secret = put(shell, "secret", ACME_SECRET)
+    sent = {"X-Acme-Key": "k", "X-Acme-Time": "1795000000123", "X-Acme-Phrase": "p"} | fields
+    sent |= {"X-Acme-Signature": signature(hmac.digest(ACME_SECRET, b"1795000000123\nGET\n/v1/orders\n", "sha256"))}
+    words = [word for name, value in sent.items() if value is not None for word in ("--header", f"{name}: {value}")]
+    words = ["explain", "GET", "https://api.example/v1/orders", "--dialect", "./acme.toml", *words]
+    shown = shell.run(*words, "--secret-file", secret)
+    assert shown.exit_code == 1
+    assert says in shown.stdout
+    assert "verifies" not in shown.stdout
+    assert "A field of the credential is missing" not in shown.stdout
+    found = shell.ask(*words, "--secret-file", secret, code=1)
+    assert all(f"* {fault}" in shown.stdout.splitlines() for fault in found["faults"])
+    assert len(shown.stdout.splitlines()) == len(set(shown.stdout.splitlines()))
+
+
+def test_a_time_in_another_unit_is_told_although_no_field_is_refused(shell: Shell) -> None:
+    (shell.folder / "acme.toml").write_text(ACME)
+    sent = [word if word != "X-Acme-Time: 1795000000123" else "X-Acme-Time: 1795000000" for word in ACME_SENT]
+    sent += ["--header", f"X-Acme-Signature: {'ab' * 32}"]
+    found = shell.ask("explain", "GET", "https://api.example/v1/orders", *sent, code=1)
+    assert found["refusals"] == []
+    assert "which is a time in whole seconds; acme has it in milliseconds" in found["faults"][0]
+    assert found["faults"][1] == 'If the venue\'s clients all do this, the row says unit = "s".'
+
+
+def test_the_order_of_the_parts_is_found_for_the_author_of_a_row(shell: Shell) -> None:
+    (shell.folder / "acme.toml").write_text(ACME)
+    secret = put(shell, "secret", ACME_SECRET)
+    text = b"GET\n/v1/orders\n1795000000123\n"
+    words = ["explain", "GET", "https://api.example/v1/orders", *ACME_SENT]
+    words += ["--header", f"X-Acme-Signature: {hmac.digest(ACME_SECRET, text, 'sha256').hex()}"]
+    shown = shell.run(*words, "--secret-file", secret).stdout
+    assert "* The secret is right, and the client signs {method}\\n{target}\\n{time}\\n{body}; acme has {time}" in shown
+    assert 'the row says message = "{method}\\n{target}\\n{time}\\n{body}".' in shown
+    compared = shell.run(*words, "--text", put(shell, "text", text)).stdout
+    assert "* The client's text is {method}\\n{target}\\n{time}\\n{body}; acme has {time}" in compared

@@ -20,7 +20,7 @@ from tradeguard.core.frame import check_frame
 from tradeguard.core.policy import Policy
 from tradeguard.core.request import Request
 from tradeguard.signing.encoding import SPELLINGS
-from tradeguard.signing.message import Facts, Part, compile_message, flatten
+from tradeguard.signing.message import Facts, Part, bare, compile_message, flatten
 from tradeguard.signing.row import Header, Row
 from tradeguard.signing.verifier import Signed, Verifier
 
@@ -47,17 +47,19 @@ _FORMS = {
     "time": re.compile(rb"[0-9.:TZ-]+"), "width": re.compile(rb"[0-9]*"), "nonce": re.compile(rb"[A-Za-z0-9_-]+"),
     "method": re.compile(rb"[A-Z]+"), "path": re.compile(rb"/[!-~]*"), "authority": re.compile(rb"[a-z0-9.:-]+"),
 }  # fmt: skip
+_ROOTLESS = re.compile(rb"[!-~]*")
 
 
 def build(row: Row, values: Values) -> Request:
     """The request of which these are the parts; every field of the row is a header."""
-    target = values.get("path", b"/a") + (b"?" + values["query"] if values.get("query") else b"")
+    target = row.mount.encode() + values.get("path", b"/a") + (b"?" + values["query"] if values.get("query") else b"")
     body = values.get("body", b"")
     places = {"key": row.key, "time": row.time, "nonce": row.nonce, "width": row.width}
     given: dict[bytes, bytes] = {}
+    key = values.get("key", KEY)
     for name, place in places.items():
         if isinstance(place, Header):
-            given[place.name] = KEY if name == "key" else values.get(name, b"")
+            given[place.name] = key if name == "key" else values.get(name, b"")
     if isinstance(row.width, Header) and not values.get("width"):
         del given[row.width.name]  # it may be left out
     assert isinstance(row.signature, Header)
@@ -124,26 +126,35 @@ def take(how: How, part: Part, piece: bytes, values: Values) -> Iterator[Values]
     elif name in ("literal", "key", "algorithm"):
         if piece == {"literal": part.text, "key": how.key, "algorithm": how.algorithm}[name]:
             yield values
-    elif name in ("target", "text", "query", "?query"):
-        yield from take_text(part, piece, values)
+    elif bare(name) != name:
+        yield from take_marked(how, part, piece, values)
+    elif name in ("target", "text", "query"):
+        yield from take_text(how.row, part, piece, values)
+    elif name == "path" and how.row.mount.endswith("/"):
+        yield from agree(values, {"path": piece}) if _ROOTLESS.fullmatch(piece) else ()
     elif name not in _FORMS or _FORMS[name].fullmatch(piece):
         yield from agree(values, {"body" if name == "form" else name: piece})
 
 
-def take_text(part: Part, piece: bytes, values: Values) -> Iterator[Values]:
+def take_marked(how: How, part: Part, piece: bytes, values: Values) -> Iterator[Values]:
+    """What a part behind a mark says: nothing, or the mark and what the part says without it."""
+    name = bare(part.name)
+    if piece[:1] == part.name[:1].encode() and len(piece) > 1:
+        yield from take(how, part._replace(name=name), piece[1:], values)
+    elif not piece:
+        yield from agree(values, {"query": b"", "body": b""} if name == "text" else {name: b""})
+
+
+def take_text(row: Row, part: Part, piece: bytes, values: Values) -> Iterator[Values]:
     """Targets, queries and bodies that are signed as this."""
     if part.name == "target":
         path, _, query = piece.partition(b"?")
-        if path[:1] != b"/":
-            return
-        yield from agree(values, {"path": path, "query": query})
+        mount = row.mount.encode()
+        if path[:1] == b"/" and path.startswith(mount):
+            yield from agree(values, {"path": path[len(mount) :], "query": query})
         return
     if part.name == "text":
         yield from agree(values, {"body": piece, "query": b""})
-    if part.name == "?query":
-        if piece[:1] not in (b"", b"?") or piece == b"?":
-            return
-        piece = piece[1:]
     for raw in dict.fromkeys(encodings(part, piece)):
         yield from agree(values, {"query": raw, **({"body": b""} if part.name == "text" else {})})
 
@@ -179,7 +190,7 @@ def meaning(row: Row, request: Request) -> tuple[Any, ...]:
     if "body" in row.coverage and any(part.name == "flat" for part in _all(row)):
         said["body"] = json.loads(body or b"{}", parse_int=str, parse_float=str)
     json_body = body[:1] in (b"{", b"[") and row.body != "form"
-    if any(part.name == "text" for part in _all(row)) and not json_body:
+    if any(bare(part.name) == "text" for part in _all(row)) and not json_body:
         said["query"], said["body"] = means(row, query or body), b""  # parameters in the query, or the same in a form
     return tuple(said[name] for name in sorted(row.coverage))
 

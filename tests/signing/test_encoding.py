@@ -1,14 +1,62 @@
 """One text for one value: every second spelling of a signature, a nonce or a number is refused."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradeguard.signing.encoding import decode_base64url, decode_hex, decode_number, encode_base64url, encode_hex
+from tradeguard.signing.encoding import (
+    SPELLINGS,
+    compile_spellings,
+    decode_base64url,
+    decode_hex,
+    decode_number,
+    encode_base64url,
+    encode_hex,
+)
+from tradeguard.signing.row import Encoding
+from tradeguard.signing.rows import TG1
 
 FIVE_THOUSAND_DIGITS = b"1" * 5_000  # int() of str refuses these with a ValueError of its own (CPython's limit)
+
+
+@given(st.sampled_from(sorted(SPELLINGS)), st.binary(min_size=1, max_size=80))
+def test_a_signature_in_every_spelling_is_as_long_as_said_and_decodes_to_itself(name: str, value: bytes) -> None:
+    spelling = SPELLINGS[name]
+    text = spelling.encode(value)
+    assert len(text) == spelling.length(len(value))
+    assert spelling.decode(text) == value
+
+
+@given(st.sampled_from(sorted(SPELLINGS)), st.binary(max_size=12) | st.text("aAfF09=wQ4Z+/-_", max_size=12))
+def test_no_two_texts_are_one_signature(name: str, text: bytes | str) -> None:
+    said = text.encode() if isinstance(text, str) else text
+    value = SPELLINGS[name].decode(said)
+    assert value is None or SPELLINGS[name].encode(value) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("upper-hex", b"0a"), ("upper-hex", b"0Aa0"), ("upper-hex", b"A"), ("upper-hex", b""), ("upper-hex", b"0A\n"),
+        ("hex-in-base64", base64.b64encode(b"0A")), ("hex-in-base64", base64.b64encode(b"0a0")),
+        ("hex-in-base64", base64.b64encode(b"0a").rstrip(b"=")), ("hex-in-base64", b"MGF="),
+        ("hex-in-base64", base64.b64encode(bytes(32))), ("hex-in-base64", b""), ("hex-in-base64", b"0a"),
+        ("hex", b"0A"),
+    ],
+)  # fmt: skip
+def test_another_spelling_of_a_signature_is_none(name: str, text: bytes) -> None:
+    assert SPELLINGS[name].decode(text) is None
+
+
+@pytest.mark.parametrize("name", ["upper-hex", "hex-in-base64"])
+def test_a_row_has_signatures_in_that_spelling(name: Encoding) -> None:
+    row = replace(TG1, name="mine", algorithms={"hmac-sha256": name})
+    read = compile_spellings(row)
+    assert read(SPELLINGS[name].encode(b"\xab" * 32)) == ("hmac-sha256", b"\xab" * 32)
+    assert read(SPELLINGS["hex"].encode(b"\xab" * 32)) is None
 
 
 @given(st.binary(min_size=1, max_size=80))

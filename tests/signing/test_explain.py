@@ -16,9 +16,10 @@ from tradeguard.core.frame import check_frame
 from tradeguard.core.policy import Policy
 from tradeguard.core.request import Headers, Request
 from tradeguard.core.secret import Secret
-from tradeguard.signing.explain import Explanation, explain, find_signature, verify
+from tradeguard.signing.explain import Explanation, explain, verify
 from tradeguard.signing.material import Ed25519
 from tradeguard.signing.rows import BINANCE, TG1
+from tradeguard.signing.sent import read_sent
 from tradeguard.signing.signer import Signer
 from tradeguard.signing.verifier import Verifier
 
@@ -73,7 +74,7 @@ def test_an_honest_clients_text_is_the_same(signer: Signer) -> None:
     request = order(signer)
     explained = explain(TG1, request, text_of(request))
     assert explained.difference is None
-    assert (explained.advice, explained.refusals) == ((), ())
+    assert (explained.advice, explained.refusals, explained.faults) == ((), (), ())
     assert [part for part, _ in explained.lines] == LINES
     assert b"\n".join(value for _, value in explained.lines) == explained.text
 
@@ -275,7 +276,7 @@ def test_what_the_server_objects_to_is_told(request_: Callable[[], Request], cod
 
 def _verify(request: Request, theirs: bytes, key: Secret | Ed25519) -> tuple[bool, bool, str]:
     row = BINANCE if b"x-mbx-apikey" in request.headers else TG1
-    ours, over, advice = verify(row, request, explain(row, request, theirs), theirs, key)
+    ours, over, advice, _ = verify(row, request, explain(row, request, theirs), theirs, key)
     return ours, over, " ".join(advice)
 
 
@@ -285,12 +286,10 @@ def test_a_signature_is_over_our_text_over_theirs_or_over_neither() -> None:
     assert _verify(request, text, Secret(SECRET)) == (True, True, "")
     assert _verify(request, b"else", Secret(SECRET)) == (True, False, "")
     change(request, tg_time=b"1")
-    ours, theirs, advice = _verify(request, text, Secret(SECRET))
-    assert (ours, theirs) == (False, True)
-    assert "correct the text" in advice
-    ours, theirs, advice = _verify(request, text, Secret(b"w" * 32))
-    assert (ours, theirs) == (False, False)
-    assert "another secret" in advice
+    for key, over, said in ((SECRET, True, "correct the text"), (b"w" * 32, False, "another secret")):
+        ours, theirs, advice = _verify(request, text, Secret(key))
+        assert (ours, theirs) == (False, over)
+        assert said in advice
 
 
 def test_ed25519_is_verified_with_the_public_key() -> None:
@@ -338,9 +337,9 @@ def test_a_secret_that_the_client_reads_otherwise_is_told(secret: bytes, used: b
 
 
 def test_the_signature_is_found_where_the_row_has_it() -> None:
-    assert find_signature(TG1, make_request(), b"") is None
-    assert find_signature(BINANCE, make_request("GET", b"/a?signature=xy"), b"") == b"xy"
-    assert find_signature(BINANCE, make_request("POST", b"/a", body=b"a=1&signature=xy"), b"a=1&signature=xy") == b"xy"
+    assert read_sent(TG1, make_request(), b"").signature == b""
+    for target, form in ((b"/a?signature=xy", b""), (b"/a", b"a=1&signature=xy")):
+        assert read_sent(BINANCE, make_request("POST", target, body=form), form).signature == b"xy"
 
 
 def test_no_secret_is_in_what_is_told() -> None:

@@ -46,7 +46,7 @@ def test_the_text_of_what_real_clients_sent_is_the_verifiers_and_their_signature
     for text in (signed.message, *signed.others):
         explained = explain(row, request, text)
         assert (explained.text, explained.difference, explained.advice) == (text, None, ())
-        assert explained.refusals == ()
+        assert (explained.refusals, explained.faults) == ((), ())
         verdict = verify(row, request, explained, text, key_of(capture))
         assert verdict.ours, verdict
     assert verify(row, request, explain(row, request, b""), b"", key_of(capture)).ours
@@ -67,7 +67,7 @@ def test_every_known_mistake_gets_an_advice_and_the_signature_over_it_is_recogni
     row, request = row_of(capture), request_of(capture)
     first = explain(row, request, b"")
     assert first.mistakes
-    for says, text in first.mistakes:
+    for says, text, _ in first.mistakes:
         if text in first.readings:
             continue
         explained = explain(row, request, text)
@@ -91,7 +91,16 @@ def test_which_of_several_messages_it_is_is_told() -> None:
 @given(
     st.sampled_from([*ROWS.values()]),
     st.sampled_from(
-        [b"", b"{", b'{"a":', b'{"nonce":{},"params":[[]],"sig":1e5}', b"[" * 2_000, b"a&nonce=x&a", b"\xff"]
+        [
+            b"",
+            b"{",
+            b'{"a":',
+            b'{"nonce":{},"params":[[]],"sig":1e5}',
+            b"[" * 2_000,
+            b"a&nonce=x&a",
+            b"\xff",
+            b'{"method":"\\ud800","nonce":"\\ud800","id":1,"params":{"a":"\\ud800"}}',
+        ]
     ),
     st.binary(max_size=40),
     st.binary(max_size=40),
@@ -104,6 +113,14 @@ def test_nothing_that_is_sent_in_makes_it_stumble(row: Row, body: bytes, value: 
     explained = explain(row, request, theirs)
     assert (explained.difference is None) is (explained.text == theirs)
     assert verify(row, request, explained, theirs, Secret(b"no such secret at all")).ours is False
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
+def test_half_of_a_character_in_a_body_is_signed_by_nobody(row: Row) -> None:
+    halves = b'{"method":"\\ud800","nonce":"\\ud800","id":1,"params":{"a":"\\ud800"}}'
+    explained = explain(row, make_request("POST", b"/v1/orders", body=halves), b"")
+    assert explained.refusals
+    assert explained.faults
 
 
 # --- mistakes ------------------------------------------------------------------------------------------------------
@@ -230,7 +247,10 @@ def test_another_hash_is_told() -> None:
     request = sign_for(row)
     text = explain(row, request, b"").text
     change("bfx-signature", hmac.digest(EXAMPLE_SECRET, text, "sha512").hex().encode(), request)
-    assert judged(row, request).advice == ("The client signs with hmac-sha512; bitfinex has hmac-sha384.",)
+    assert judged(row, request).advice == (
+        "The signature has 128 characters, hex of 64 bytes; bitfinex has hex of 48 bytes (96 characters).",
+        "The client signs with hmac-sha512; bitfinex has hmac-sha384.",
+    )
 
 
 def test_a_mistake_that_only_the_signature_shows_is_told() -> None:

@@ -158,9 +158,20 @@ def test_all_faults_come_at_once_each_with_its_key() -> None:
         ({"algorithms": {}}, "algorithms", "not be empty"),
         ({"algorithms": {"ed25519": "hex", "hmac-sha512": "hex"}}, "", "look like those of"),
         ({"message": "{path}{body}", "time": None, "body": "any"}, "", "bytes could shift between {path} and {body}"),
-        ({"message": "{time}{verb}{target}{body}"}, "", "cannot be signed; the page on new venues lists what can"),
+        ({"message": "{time}{memo}{target}{body}"}, "", "cannot be signed; the page on new venues lists what can"),
+        ({"message": "{time}{verb}{target}{body}"}, "", "did you mean {method}?"),
+        ({"message": "{timestamp}{method}{target}{body}"}, "", "did you mean {time}?"),
+        ({"message": "{time}{METHOD}{target}{body}"}, "", "did you mean {method}?"),
+        ({"message": "{time}{method}{host}{target}{body}"}, "", "did you mean {authority}?"),
+        ({"message": "{time}{method}{requestPath}{body}"}, "", "did you mean {target} or {path}?"),
+        ({"message": "{time}{method}{request_uri}{body}"}, "", "did you mean {target} or {path}?"),
+        ({"message": "{time}{method}{#path}{body}"}, "", "behind a mark is {query} or {body} or {text}"),
+        ({"message": "{time}{method}{path:sorted}{body}"}, "", "(sorted, decoded, spaced) is {query} or {text}"),
+        ({"message": "{time}\n{text}", "body": "any"}, "", 'say body = "json", "form" or "both"'),
+        ({"message": "{time}\ud800{method}{target}{body}"}, "message", "half of one"),
+        ({"clock": {"a\0": 1}}, "clock.a\0", "without NUL"),
         ({"message": "{time}{methd}{target}{body}"}, "", "cannot be signed; did you mean {method}?"),
-        ({"message": "{time}{method}{target}{sha256}"}, "", "cannot be signed; the page on new venues lists what can"),
+        ({"message": "{time}{method}{target}{sha256}"}, "", "say what it is over, such as {sha256(body)}"),
         ({"message": []}, "message", "not empty"),
         ({"message": "{method}{target}{body}"}, "", "the time is not signed"),
         ({"key": {"auth": "id"}}, "", "need scheme="),
@@ -176,8 +187,11 @@ def test_all_faults_come_at_once_each_with_its_key() -> None:
         ({"bodyless": "GET"}, "bodyless", "must be a list"),
         ({"bodyless": ["get"]}, "bodyless.0", "in capitals"),
         ({"challenge": "acme\r\nset-cookie: a=b"}, "challenge", "line of ASCII"),
-        ({"passphrase": {"parameter": "p"}}, "passphrase.place", "missing"),
-        ({"mount": "/api/"}, "mount", "does not end in /"),
+        ({"passphrase": {"parameter": "p"}}, "passphrase.parameter", "only a header will do"),
+        ({"passphrase": {"version": {"header": "v"}}}, "passphrase.place", "missing"),
+        ({"mount": "api"}, "mount", "begins with /"),
+        ({"mount": "/api?"}, "mount", "begins with /"),
+        ({"mount": "/v1/", "binds": [{"parameter": "p", "is": "tail"}]}, "", 'bind it to "path"'),
         ({"constants": [{"header": "x"}]}, "constants.0.value", "missing"),
         ({"constants": [{"header": "x", "value": "a\nb"}]}, "constants.0.value", "line of ASCII"),
         ({"binds": [{"field": "x", "is": "body"}]}, "binds.0.is", "must be one of"),
@@ -198,9 +212,18 @@ def test_what_no_row_can_be_says_why(change: dict[str, Any], key: str, says: str
 
 def test_a_body_that_could_shift_is_told_the_cure_that_works() -> None:
     found = faults({name: value for name, value in ACME.items() if name != "body"})[""]
-    assert found.endswith('or say what a body is, such as body = "json"')
+    assert found.startswith("bytes could shift between {target} and {body}: nobody can change what clients sign")
+    assert found.endswith('so say what a body is: body = "json"')
     assert read_row("acme", ACME).guards
-    assert "body is" not in faults({**ACME, "body": "any"})[""]
+    assert faults({**ACME, "body": "any"})[""] == found
+    timed = {**ACME, "message": "{method}{target}{time}{body}"}
+    assert faults({**timed, "body": "any"})[""].endswith('body = "json" or "form" or "both"')
+    assert [read_row("acme", {**timed, "body": body}).guards[0].name for body in ("json", "form")] == ["opening"] * 2
+
+
+def test_what_shifts_whatever_a_body_is_says_that_no_row_can_express_it_and_names_the_neighbours() -> None:
+    found = faults({**ACME, "message": "{time}\n{method}{path}{query:sorted}{authority}"})[""]
+    assert found.startswith("bytes could shift between {query:sorted} and {authority}: no row can express it, unless")
 
 
 @pytest.mark.parametrize("written", [None, "x", 3, [], [("key", 1)]])

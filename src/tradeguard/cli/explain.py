@@ -19,6 +19,7 @@ from tradeguard.core.secret import Secret
 from tradeguard.signing.explain import Difference, Explanation, Verdict, verify
 from tradeguard.signing.explain import explain as hold
 from tradeguard.signing.material import HMACS, PAIRS, PublicKey, read_public
+from tradeguard.signing.place import FIELD
 from tradeguard.signing.private import find_public
 from tradeguard.signing.row import Row
 
@@ -50,7 +51,8 @@ def explain(screen: Screen, method: str, url: str, text: str | None, dialect: Di
     explained, theirs = _hold(row, request, text, _algorithm(given, key, row))
     verdict = verify(row, request, explained, theirs, key) if key is not None else None
     screen.show(_describe(explained, verdict), _tell(row.name, explained, verdict, compared=text is not None))
-    if explained.difference or explained.refusals or (verdict is not None and not verdict.ours):
+    wrong = explained.difference or explained.refusals or explained.faults
+    if wrong or (verdict is not None and not verdict.ours):
         raise click.exceptions.Exit(1)
 
 
@@ -144,6 +146,7 @@ def _describe(explained: Explanation, verdict: Verdict | None) -> dict[str, Any]
         "difference": place or None,
         "advice": list(explained.advice),
         "refusals": [{"code": denial.code, "detail": denial.detail} for denial in explained.refusals],
+        "faults": list(explained.faults),
         "signature": verdict._asdict() if verdict is not None else None,
     }
 
@@ -159,10 +162,11 @@ def _tell(dialect: str, explained: Explanation, verdict: Verdict | None, *, comp
     elif explained.difference is not None:
         yield from _point(explained.difference)
     yield from (f"* {advice}" for advice in explained.advice)
-    yield from (line for denial in explained.refusals for line in _object(denial))
+    yield from (line for denial in explained.refusals for line in _object(denial, told=bool(explained.faults)))
+    yield from (f"* {fault}" for fault in explained.faults)
     if verdict is not None:
-        yield _say(verdict, compared=compared)
-        yield from (f"* {advice}" for advice in verdict.advice)
+        yield _say(explained, verdict, compared=compared)
+        yield from (f"* {advice}" for advice in verdict.advice if advice not in explained.faults)
 
 
 def _point(found: Difference) -> Iterator[str]:
@@ -176,14 +180,22 @@ def _point(found: Difference) -> Iterator[str]:
     yield " " * (10 + before) + "^"
 
 
-def _object(denial: Denial) -> Iterator[str]:
+def _object(denial: Denial, *, told: bool) -> Iterator[str]:
+    """Say what is refused, and in general why; not where the faults of the fields are told."""
     yield f"Refused before any signature is looked at: {denial.code}  {plain(denial.detail)}".rstrip()
-    yield f"* {CATALOGUE[denial.code].hint}"
+    if not (told and denial.code == FIELD):
+        yield f"* {CATALOGUE[denial.code].hint}"
 
 
-def _say(verdict: Verdict, *, compared: bool) -> str:
+def _say(explained: Explanation, verdict: Verdict, *, compared: bool) -> str:
+    if not verdict.legible:
+        return "There is no signature to verify."
+    if verdict.ours and (explained.refusals or explained.faults):
+        return "The signature is right, with this key. Mend what is told above."
     if verdict.ours:
         return "The signature verifies. If the request is refused all the same, look at its time, nonce and scopes."
+    if verdict.theirs and explained.difference is None:
+        return "The signature is over the right text, with this key, and in another spelling than the dialect has."
     whose = "the client's text, not the server's" if verdict.theirs else "neither text" if compared else "another text"
     return f"The signature does not verify: it is over {whose}."
 

@@ -21,6 +21,7 @@ _PLUS, _PERCENT = b"+%"  # as numbers, which `in` finds ten times faster than by
 _ZERO: Final = 0x30
 _LONGEST_NUMBER: Final = 18  # digits
 _HEX_DIGITS: Final = b"0123456789abcdef"
+_UPPER_HEX_DIGITS: Final = b"0123456789ABCDEF"
 _ESCAPES: Final = ((b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%2b", b"+"), (b"%2f", b"/"), (b"%3d", b"="))
 _LONGEST: Final = 2_100  # bytes of a signature as it is spelt: RSA of 4096 bits, every byte of it percent-encoded
 
@@ -61,9 +62,29 @@ def encode_hex(value: bytes) -> bytes:
     return value.hex().encode()
 
 
+def encode_upper_hex(value: bytes) -> bytes:
+    """Return upper-case hex."""
+    return value.hex().upper().encode()
+
+
 def decode_hex(text: bytes) -> bytes | None:
     """Read lower-case hex; None for anything else."""
     return unhexlify(text) if text and not (len(text) % 2 or text.translate(None, _HEX_DIGITS)) else None
+
+
+def decode_upper_hex(text: bytes) -> bytes | None:
+    """Read upper-case hex; None for anything else."""
+    return unhexlify(text) if text and not (len(text) % 2 or text.translate(None, _UPPER_HEX_DIGITS)) else None
+
+
+def encode_hex_in_base64(value: bytes) -> bytes:
+    """Return padded base64 of lower-case hex: what becomes of a digest that is text before it is encoded."""
+    return b64encode(encode_hex(value))
+
+
+def decode_hex_in_base64(text: bytes) -> bytes | None:
+    """Read padded base64 of lower-case hex; None for anything else."""
+    return decode_hex(decode_base64(text) or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +98,10 @@ class Spelling:
 
 SPELLINGS: Final[Mapping[str, Spelling]] = {
     "hex": Spelling(encode_hex, decode_hex, lambda size: 2 * size),
+    "upper-hex": Spelling(encode_upper_hex, decode_upper_hex, lambda size: 2 * size),
     "base64": Spelling(encode_base64, decode_base64, lambda size: -(-size // 3) * 4),
     "base64url": Spelling(encode_base64url, decode_base64url, lambda size: -(-size * 4 // 3)),
+    "hex-in-base64": Spelling(encode_hex_in_base64, decode_hex_in_base64, lambda size: -(-2 * size // 3) * 4),
 }
 """Every spelling by name."""
 

@@ -15,14 +15,24 @@ from tradeguard.core.request import Request
 from tradeguard.core.secret import Secret
 from tradeguard.signing.advice import Place, advise, advise_else
 from tradeguard.signing.algorithm import HMACS, signature_sizes
+from tradeguard.signing.cure import exchange, tell_cure, write_message
+from tradeguard.signing.fields import find_faults
 from tradeguard.signing.lines import Line, find_mark, name_part, take_apart
 from tradeguard.signing.material import PublicKey
 from tradeguard.signing.message import Facts, Part, compile_message
 from tradeguard.signing.mistakes import Mistake, find_mistakes
+from tradeguard.signing.order import MOST, find_order, tell_unknown
 from tradeguard.signing.place import FIELD
 from tradeguard.signing.row import Row
 from tradeguard.signing.sent import Sent, read_sent
-from tradeguard.signing.spelt import guess_secret, holds, read_signature
+from tradeguard.signing.spelt import (
+    guess_secret,
+    holds,
+    is_broken,
+    read_signature,
+    tell_neither,
+    tell_signature,
+)
 from tradeguard.signing.verifier import Verifier
 
 
@@ -44,9 +54,9 @@ class Difference(NamedTuple):
 class Explanation(NamedTuple):
     """What the server signs, line by line, and where the client's text leaves that.
 
-    `refusals` are what the server objects to before it looks at any signature. Where a dialect takes several messages,
-    `message` says in its notation which of them this is, the one nearest to the client's text, and `readings` are all.
-    `mistakes` are what clients with a known error sign of this request.
+    `refusals` are what the server objects to before it looks at any signature, `faults` what is wrong with which field.
+    Where a dialect takes several messages, `message` says in its notation which of them this is, the one nearest to the
+    client's text, and `readings` are all. `mistakes` are what clients with a known error sign of this request.
     """
 
     text: bytes
@@ -54,6 +64,7 @@ class Explanation(NamedTuple):
     difference: Difference | None
     advice: tuple[str, ...]
     refusals: tuple[Denial, ...]
+    faults: tuple[str, ...] = ()
     message: str = ""
     readings: tuple[bytes, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
@@ -62,6 +73,7 @@ class Explanation(NamedTuple):
 class _Held(NamedTuple):
     """One message against the client's text."""
 
+    row: Row
     message: tuple[Part, ...]
     lines: tuple[Line, ...]
     facts: Facts
@@ -70,11 +82,15 @@ class _Held(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether the request's signature is over our text, and over theirs; and what is wrong with it."""
+    """Whether the request's signature is over our text, and over theirs; and what is wrong with it.
+
+    `legible`: it has the length of a signature, so there was something to verify.
+    """
 
     ours: bool
     theirs: bool
     advice: tuple[str, ...]
+    legible: bool = True
 
 
 def explain(row: Row, request: Request, theirs: bytes, algorithm: str = "") -> Explanation:
@@ -89,12 +105,12 @@ def explain(row: Row, request: Request, theirs: bytes, algorithm: str = "") -> E
     body = drive(request.body())
     sent = read_sent(row, request, body)
     algorithm = algorithm or _find_algorithm(row, sent, theirs)
-    facts = sent.facts._replace(algorithm=algorithm.upper().encode())
+    facts = _label(sent, algorithm)
     readings = tuple(compile_message(message)(facts) for message in row.messages)
     chosen = max(range(len(readings)), key=lambda index: (readings[index] == theirs, _common(readings[index], theirs)))
     message = row.messages[chosen]
-    held = _Held(message, take_apart(message, facts), facts, readings[chosen], theirs)
-    mistakes = tuple(find_mistakes(row, message, facts))
+    held = _Held(row, message, take_apart(message, facts), facts, readings[chosen], theirs)
+    mistakes = find_mistakes(row, message, facts)
     difference = _compare(held)
     return Explanation(
         held.text,
@@ -102,6 +118,7 @@ def explain(row: Row, request: Request, theirs: bytes, algorithm: str = "") -> E
         difference,
         tuple(_advise(held, difference, mistakes)) if difference is not None else (),
         tuple(_object(row, request, body)),
+        tuple(find_faults(row, sent)),
         _note(row, message),
         readings,
         mistakes,
@@ -118,32 +135,35 @@ def verify(row: Row, request: Request, explained: Explanation, theirs: bytes, ke
         theirs: their string-to-sign.
         key: the HMAC secret as the client holds it, or the public key.
     """
-    text = find_signature(row, request, drive(request.body()))
+    sent = read_sent(row, request, drive(request.body()))
     algorithm = _algorithm_of(row, key)
-    if text is None:
-        return Verdict(False, False, ("The request carries no signature.",))
+    if not sent.signature:
+        return Verdict(False, False, ("The request carries no signature.",), legible=False)
     if algorithm not in row.algorithms:
         return Verdict(False, False, (f"{row.name} has no {algorithm}; it has {', '.join(row.algorithms)}.",))
-    encoding = row.algorithms[algorithm]
-    spelling, value = read_signature(row, text)
+    misspelt = tell_signature(row, sent.signature)
+    _, value = read_signature(row, sent.signature)
     if value is None:
-        return Verdict(False, False, (f"The signature is neither hex nor base64; {row.name} has {encoding}.",))
+        return Verdict(False, False, misspelt, legible=False)
     reading = next((one for one in (explained.text, *explained.readings) if holds(row, key, one, value)), None)
     over_theirs = holds(row, key, theirs, value)
-    advice = [] if spelling == encoding else [f"The signature is in {spelling}; {row.name} has {encoding}."]
+    advice = [*misspelt]
     if over_theirs and reading is None:
         advice.append("The secret is right and signs the client's text: correct the text.")
     elif reading is None:
-        advice += _guess(row, key, explained, theirs, value)
+        advice += (
+            _guess(row, key, explained, theirs, value)
+            or [*_search(row, key, _label(sent, algorithm), value)]
+            or tell_neither(row, key, value)
+        )
     elif reading != explained.text:
         other = row.messages[explained.readings.index(reading)]
         advice.append(f"The signature is over another message that {row.name} takes: {_note(row, other)}.")
-    return Verdict(reading is not None and spelling == encoding, over_theirs, tuple(advice))
+    return Verdict(reading is not None and not misspelt, over_theirs, tuple(dict.fromkeys(advice)))
 
 
-def find_signature(row: Row, request: Request, body: bytes) -> bytes | None:
-    """Return the signature that a request carries, as it is spelt."""
-    return read_sent(row, request, body).signature or None
+def _label(sent: Sent, algorithm: str) -> Facts:
+    return sent.facts._replace(algorithm=algorithm.upper().encode())
 
 
 def _object(row: Row, request: Request, body: bytes) -> Iterator[Denial]:
@@ -244,9 +264,19 @@ def _advise(held: _Held, found: Difference, mistakes: Sequence[Mistake]) -> Iter
         yield from _count(ours, theirs)
         yield from _swapped(held.lines, found)
     place = _place(held, found, mark)
+    made = next((mistake for mistake in mistakes if mistake.text == theirs), None)
     said = [*advise(ours, theirs, place)]
-    said = said or [says for says, text in mistakes if text == theirs][:1]
+    said = said or ([made.says] if made is not None else [*_reorder(held)])
     yield from said or advise_else(place)
+    yield from tell_cure(held.row, made.changes) if made is not None else ()
+
+
+def _reorder(held: _Held) -> Iterator[str]:
+    """Say which parts in which order make up the client's text."""
+    other = find_order(held.message, held.facts, lambda text: text == held.theirs)
+    if other is not None:
+        yield f"The client's text is {_quote(other)}; {held.row.name} has {_quote(held.message)}."
+        yield from _take(held.row, held.message, other, held.facts)
 
 
 def _place(held: _Held, found: Difference, mark: bytes) -> Place:
@@ -275,10 +305,34 @@ def _swapped(lines: tuple[Line, ...], found: Difference) -> Iterator[str]:
         yield f"This belongs into line {there + 1} ({lines[there].name}): lines are missing before it, or swapped."
 
 
-def _guess(row: Row, key: Secret | PublicKey, explained: Explanation, theirs: bytes, value: bytes) -> Iterator[str]:
-    """Say what else the signature is over, how the client may have read its secret, or that it is another."""
-    for says, text in explained.mistakes:
-        if holds(row, key, text, value):
-            yield f"The secret is right, and the signed text has this mistake: {says}"
+def _guess(row: Row, key: Secret | PublicKey, explained: Explanation, theirs: bytes, value: bytes) -> list[str]:
+    """Say what else the signature is over, or how the client may have read its secret; nothing where nothing fits."""
+    made = next((mistake for mistake in explained.mistakes if holds(row, key, mistake.text, value)), None)
+    if made is not None:
+        return [
+            f"The secret is right, and the signed text has this mistake: {made.says}",
+            *tell_cure(row, made.changes),
+        ]
+    return [*guess_secret(row, key, (*explained.readings, theirs), value)]
+
+
+def _search(row: Row, key: Secret | PublicKey, facts: Facts, value: bytes) -> Iterator[str]:
+    """Say which parts in which order the signature is over; for secrets alone, whose MACs cost little."""
+    if not isinstance(key, Secret) or is_broken(row, key):
+        return
+    for message in row.messages:
+        other = find_order(message, facts, lambda text: holds(row, key, text, value), MOST // len(row.messages))
+        if other is not None:
+            yield f"The secret is right, and the client signs {_quote(other)}; {row.name} has {_quote(message)}."
+            yield from _take(row, message, other, facts)
             return
-    yield from guess_secret(row, key, (*explained.readings, theirs), value)
+
+
+def _take(row: Row, message: tuple[Part, ...], other: tuple[Part, ...], facts: Facts) -> Iterator[str]:
+    unknown = tell_unknown(other, facts)
+    yield from (unknown,) if unknown else ()
+    yield from tell_cure(row, exchange(row, message, other))
+
+
+def _quote(message: tuple[Part, ...]) -> str:
+    return write_message(message).replace("\n", "\\n")

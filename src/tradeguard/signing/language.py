@@ -155,6 +155,7 @@ PYTHON: Final = Language(
     signature={
         "hex": "mac.hex()", "base64": "base64.b64encode(mac).decode()",
         "base64url": 'base64.urlsafe_b64encode(mac).decode().rstrip("=")',
+        "upper-hex": "mac.hex().upper()", "hex-in-base64": "base64.b64encode(mac.hex().encode()).decode()",
     },
     secret={"text": "SECRET.encode()", "base64": "base64.b64decode(SECRET)"},
     encoded="text.encode()",
@@ -190,7 +191,10 @@ JAVASCRIPT: Final = Language(
     join='[{parts}].join("{mark}")',
     concat="Buffer.concat([{}])",
     encode="Buffer.from({})",
-    signature={"hex": "signature", "base64": "signature", "base64url": "signature"},
+    signature={
+        "hex": "signature", "base64": "signature", "base64url": "signature", "upper-hex": "signature.toUpperCase()",
+        "hex-in-base64": 'Buffer.from(signature).toString("base64")',
+    },
     secret={"text": "SECRET", "base64": 'Buffer.from(SECRET, "base64")'},
     encoded="text",
     listed=" {} ",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from tradeguard.signing.message import Facts, Part, compile_message
+from tradeguard.signing.message import Facts, Part, bare, compile_message
 
 _PARAMETERS: Final = frozenset({"query", "form"})
 
@@ -48,7 +48,7 @@ def name_part(part: Part) -> str:
     if part.parts:
         inner = [name_part(one) for one in part.parts if one.name != "literal"]
         return "_".join([*inner, part.name.removesuffix("hex")])
-    return f"{part.name}({part.argument})" if part.argument else part.name.removeprefix("?")
+    return f"{part.name}({part.argument})" if part.argument else bare(part.name)
 
 
 def group_parts(message: tuple[Part, ...]) -> list[tuple[Part, ...]]:

@@ -6,20 +6,22 @@ A message is text with parts in braces, as a venue's documentation writes it dow
     {method} {authority} {content_type}          as they were sent; the authority is lower case, without a default port
     {target}                                     path and query as they were sent
     {path}                                       the path, below the row's mount where it has one
-    {query} {?query}                             the query, the second with its question mark where there is one
-    {form} {body}                                the body; the first must be a form
+    {query} {form} {body}                        the query; the body, the first of them must be a form
     {text}                                       the body, or the query where there is none
+    {?query} {#text} {&body} ...                 one of these three behind a mark; nothing where the part is empty
     {payload}                                    the header that the row's `payload` names
     {field(name)} {number(name)}                 a member of a JSON body, a word or a whole number
     {flat(params)}                               all that is in that member of a JSON body, sorted, names and values
     {sha256(a b)} {sha256hex(a b)}               a hash over other parts, and 'texts' between them; also sha512
 
-A signature that stands in a query or a form is no part of it. A query may have another form before it is signed:
-`{query:sorted}` sorts the parameters, `{query:decoded}` takes the percent-encoding away, `{query:spaced}` writes + as
-%20.
+The mark is one of ! # $ & * + , . / ; = ? @ ^ | ~ - and what cannot stand before the part is refused, see
+`tradeguard.signing.shift`. A signature that stands in a query or a form is no part of it. A query may have another form
+before it is signed: `{query:sorted}` sorts the parameters, `{query:decoded}` takes the percent-encoding away,
+`{query:spaced}` writes + as %20.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -32,7 +34,8 @@ from tradeguard.core.errors import ConfigError
 FORM: Final = b"application/x-www-form-urlencoded"
 _PERCENT, _PLUS = b"%+"  # as numbers, which `in` finds ten times faster than bytes
 _PART: Final = re.compile(r"\{([^{}]*)\}")
-_SPEC: Final = re.compile(r"(\??[a-z_0-9]+)(?::([a-z,]+))?(?:\(([^()]*)\))?")
+_MARKS: Final = frozenset("!#$&*+,./;=?@^|~-")
+_SPEC: Final = re.compile(r"([!#$&*+,./;=?@^|~-]?[a-z_0-9]+)(?::([a-z,]+))?(?:\(([^()]*)\))?")
 _HASHES: Final[Mapping[str, Callable[..., Any]]] = {
     "sha256": hashlib.sha256,
     "sha512": hashlib.sha512,
@@ -96,7 +99,7 @@ def read_message(text: str) -> tuple[Part, ...]:
         if place % 2:
             parts.append(_read_part(piece))
         elif piece:
-            parts.append(Part("literal", piece.encode()))
+            parts.append(Part("literal", _encode(piece)))
     return tuple(parts)
 
 
@@ -105,6 +108,21 @@ def flatten(parts: Iterable[Part]) -> Iterator[Part]:
     for part in parts:
         yield part
         yield from flatten(part.parts)
+
+
+def bare(name: str) -> str:
+    """Return the name of a part without the mark that it may stand behind: `query` of `?query`."""
+    return name[1:] if name[:1] in _MARKS else name
+
+
+def write_part(part: Part) -> str:
+    """Return the notation of a part, as `read_message` reads it."""
+    return f"{{{_write_spec(part)}}}" if part.name != "literal" else part.text.decode()
+
+
+def in_one_line(notation: str) -> str:
+    """Return a notation as it can be shown: control characters, such as NUL, as TOML and JSON write them."""
+    return notation.translate(_ESCAPES)
 
 
 def compile_message(parts: tuple[Part, ...]) -> Callable[[Facts], bytes]:
@@ -123,7 +141,7 @@ def compile_message(parts: tuple[Part, ...]) -> Callable[[Facts], bytes]:
         elif part.name != "literal":
             places.append(len(Facts._fields) + len(computed))
             computed.append(_compile(part))
-    pick = itemgetter(*places) if places else lambda _facts: ()
+    pick: Callable[[Sequence[Any]], Any] = itemgetter(*places) if places else lambda _facts: ()
     if not computed:
         return lambda facts: template % pick(facts)
     return lambda facts: template % pick((*facts, *[get(facts) for get in computed]))
@@ -150,7 +168,7 @@ def flat(value: Any) -> str:
 
 def _read_part(spec: str) -> Part:
     if spec[:1] == spec[-1:] == "'" and len(spec) > 2:
-        return Part("literal", spec[1:-1].encode())
+        return Part("literal", _encode(spec[1:-1]))
     match = _SPEC.fullmatch(spec)
     name, forms, argument = match.groups() if match is not None else (spec, None, None)
     asked = tuple(forms.split(",")) if forms else ()
@@ -162,12 +180,41 @@ def _read_part(spec: str) -> Part:
         )
     if name in ("field", "number", "flat") and argument and not asked:
         return Part(name, argument=argument)
-    takes_forms = name in ("query", "?query", "text") and set(asked) <= _FORMS.keys()
-    if argument is not None or name not in _SIMPLE or (asked and not takes_forms):
-        near = get_close_matches(name, sorted({*_SIMPLE, *_HASHES}), 1)
-        hint = f"did you mean {{{near[0]}}}?" if near and near[0] != name else "the page on new venues lists what can"
-        raise ConfigError(f"{{{spec}}} cannot be signed; {hint}")
+    known = name in _SIMPLE or (name[:1] in _MARKS and bare(name) in _OPTIONAL)
+    if argument is not None or not known or not (not asked or bare(name) in _FORMED) or not set(asked) <= _FORMS.keys():
+        raise ConfigError(f"{{{spec}}} cannot be signed; {_hint(name)}")
     return Part(name, forms=asked)
+
+
+def _hint(name: str) -> str:
+    """Return what the author of a message may have meant; a guess only where it is near enough not to mislead."""
+    plain = name.lower()
+    meant = _ELSEWHERE.get(plain.translate(_JOINED)) or ([plain] if plain in _SIMPLE and plain != name else [])
+    if name in _HASHES:
+        return f"say what it is over, such as {{{name}(body)}}"
+    if bare(name) in _SIMPLE:
+        forms = f"what has forms ({', '.join(_FORMS)}) is {_listed(_FORMED)}"
+        return f"what can stand behind a mark is {_listed(_OPTIONAL)}, and {forms}"
+    meant = meant or get_close_matches(plain, sorted({*_SIMPLE, *_HASHES}), 1, _NEAR)
+    return f"did you mean {_listed(meant)}?" if meant else "the page on new venues lists what can"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " or ".join(f"{{{name}}}" for name in names)
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("the message has half of a character in it (a surrogate)") from None
+
+
+def _write_spec(part: Part) -> str:
+    if part.name == "literal":
+        return f"'{part.text.decode()}'"
+    inner = " ".join(map(_write_spec, part.parts)) or part.argument
+    return part.name + f":{','.join(part.forms)}" * bool(part.forms) + f"({inner})" * bool(inner)
 
 
 def _compile(part: Part) -> Callable[[Facts], bytes]:
@@ -177,7 +224,6 @@ def _compile(part: Part) -> Callable[[Facts], bytes]:
         "field": lambda facts: str(facts.document.get(argument, "")).encode(),
         "number": lambda facts: str(facts.document.get(argument, "")).encode(),
         "flat": lambda facts: flat(facts.document.get(argument) or {}).encode(),
-        "?query": lambda facts: b"?" + query_as(forms, facts.query) if facts.query else b"",
         "text": lambda facts: facts.body or query_as(forms, facts.query),
     }
     if name in _HASHES:
@@ -187,9 +233,19 @@ def _compile(part: Part) -> Callable[[Facts], bytes]:
         return lambda facts: start(compose(facts)).digest()
     if name in made:
         return made[name]
+    if bare(name) != name:
+        return _mark(name[:1].encode(), part._replace(name=bare(name)))
     if forms:
         return lambda facts: query_as(forms, facts.query)
     return cast("Callable[[Facts], bytes]", itemgetter(Facts._fields.index(name)))
+
+
+def _mark(mark: bytes, part: Part) -> Callable[[Facts], bytes]:
+    """Return what composes a part behind a mark, or nothing where it is empty."""
+    if part == Part("query"):
+        return lambda facts: mark + facts.query if facts.query else b""
+    compose = _compile(part)
+    return lambda facts: mark + text if (text := compose(facts)) else b""
 
 
 def _decode(query: bytes) -> bytes:
@@ -201,4 +257,18 @@ _FORMS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "decoded": _decode,
     "spaced": lambda query: query.replace(b"+", b"%20"),
 }
-_SIMPLE: Final = {*Facts._fields, "?query", "text"} - {"document"}
+_SIMPLE: Final = {*Facts._fields, "text"} - {"document"}
+_OPTIONAL: Final = ("query", "body", "text")
+_FORMED: Final = ("query", "text")
+_NEAR: Final = 0.8  # how much of a name must be right
+_ESCAPES: Final = {code: json.dumps(chr(code))[1:-1] for code in (*range(32), 127)}
+_JOINED: Final = {ord("_"): None, ord("-"): None}
+_TARGET: Final = ("target", "path")
+_ELSEWHERE: Final = {  # what venues' documentation calls them, in small letters and as one word
+    "host": ("authority",), "hostname": ("authority",), "domain": ("authority",),
+    "uri": _TARGET, "url": _TARGET, "requesturi": _TARGET, "requestpath": _TARGET, "endpoint": _TARGET,
+    "timestamp": ("time",), "ts": ("time",), "expires": ("time",), "expiry": ("time",), "verb": ("method",),
+    "apikey": ("key",), "accesskey": ("key",), "recvwindow": ("width",), "window": ("width",),
+    "querystring": ("query", "?query"), "params": ("query", "text"), "parameters": ("query", "text"),
+    "data": ("body",), "requestbody": ("body",), "contenttype": ("content_type",),
+}  # fmt: skip

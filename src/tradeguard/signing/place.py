@@ -15,7 +15,7 @@ FIELD = register(
     hint="A field of the credential is missing, stands twice or is malformed; the detail names it.",
 )
 _SPACE: Final = " \t\r\n"  # what JSON takes for space
-_BACKSLASH, _PERCENT, _PLUS = b"\\%+"  # as numbers, which `in` finds ten times faster than bytes
+_BACKSLASH, _SQUARE, _PERCENT, _PLUS = b"\\[%+"  # as numbers, which `in` finds ten times faster than bytes
 _AUTH_PARAM: Final = re.compile(rb'([a-z_]{1,32})=("?)([A-Za-z0-9_.:+/=-]{1,1024})\2')
 MOST: Final = 1_000  # parameters of a query or a form: each of them is looked at before anything is proved
 _DEEPEST: Final = 16  # levels of a JSON body that carries a credential
@@ -128,7 +128,8 @@ def read_json(text: bytes) -> dict[str, Any]:
             value = None if said[end:].strip(_SPACE) else found
         except (ValueError, RecursionError):
             value = None
-    shallow = text.count(b"{") + text.count(b"[") <= _DEEPEST
+    flat = _SQUARE not in text and text.find(b"{", 1) < 0
+    shallow = flat or text.count(b"{") + text.count(b"[") <= _DEEPEST
     if value is None or not (shallow or _depth(value) <= _DEEPEST) or not _is_text(text, value):
         raise Refused(Denial(FIELD, detail="a JSON object is expected"))
     return cast("dict[str, Any]", value)

@@ -7,10 +7,11 @@ from typing import Any, Final, Literal, cast
 from tradeguard.core.credential import Window
 from tradeguard.core.errors import ConfigError
 from tradeguard.signing.algorithm import signature_sizes
-from tradeguard.signing.message import Part, flatten, read_message
+from tradeguard.signing.guards import BODIES, NO_QUERY, SAY_BODIES, Guard
+from tradeguard.signing.message import Part, bare, flatten, read_message
 from tradeguard.signing.place import AuthParam, Field, Header, Parameter, Payload, Place
 from tradeguard.signing.refusal import Refusal
-from tradeguard.signing.shift import NO_BODY, NO_QUERY, Guard, Shape, find_guards
+from tradeguard.signing.shift import Shape, find_guards, leans_on_time
 from tradeguard.signing.stamp import STAMPS, Stamp, Unit
 
 __all__ = ["REQUIRED_COVERAGE", "AuthParam", "Field", "Header", "Parameter", "Passphrase", "Payload", "Place", "Row"]
@@ -18,8 +19,9 @@ __all__ = ["REQUIRED_COVERAGE", "AuthParam", "Field", "Header", "Parameter", "Pa
 REQUIRED_COVERAGE: Final = frozenset({"method", "path", "query", "body", "time"})
 """What a signature must cover unless the operator accepts a row by name."""
 
-Encoding = Literal["hex", "base64", "base64url"]
+Encoding = Literal["hex", "upper-hex", "base64", "base64url", "hex-in-base64"]
 Nonce = Literal["token", "uuid", "free", "clock"]
+_DAY: Final = 86_400_000_000_000  # ns
 _COVERS: Final[Mapping[str, frozenset[str]]] = {
     "key": frozenset({"key"}),
     "time": frozenset({"time"}),
@@ -29,7 +31,6 @@ _COVERS: Final[Mapping[str, frozenset[str]]] = {
     "target": frozenset({"path", "query"}),
     "path": frozenset({"path"}),
     "query": frozenset({"query"}),
-    "?query": frozenset({"query"}),
     "text": frozenset({"query", "body"}),
     "content_type": frozenset({"content-type"}),
     "body": frozenset({"body"}),
@@ -37,7 +38,7 @@ _COVERS: Final[Mapping[str, frozenset[str]]] = {
     "flat": frozenset({"body"}),
 }
 _HOLDERS: Final[Mapping[type, frozenset[str]]] = {  # by the kind of a place: the parts that it stands in
-    Parameter: frozenset({"query", "?query", "text", "target"}),
+    Parameter: frozenset({"query", "text", "target"}),
     Field: frozenset({"body", "text", "form"}),
     Payload: frozenset({"body", "payload"}),
 }
@@ -87,10 +88,10 @@ class Row:
         binds: fields that must say the same as the request: its "path", the "tail" of that (without its first slash),
             or the "nonce".
         constants: further fields that clients send, for the signer.
-        mount: where the venue's signed paths begin; they are signed without it.
+        mount: where the venue's signed paths begin; they are signed without it, and where it ends in / without that.
 
         body: what a body is: "json" begins with { or [, "form" is one, "both" is either, "none" must be empty,
-            and a "repeat" has no member that the payload has not.
+            a "repeat" is empty or says what the payload says, whose fields it may leave out.
         bodyless: methods that carry no body.
         foreign: parameters that no request has, since they belong to another message that the same key signs.
         logins: paths that no request has: their text is what clients sign to log in to a WebSocket.
@@ -164,8 +165,13 @@ class Row:
             messages = tuple(read_message(text) for text in texts)
             self._check(messages)
             coverage = _cover(self, messages)
-            exact = any(_leans_on_time(message) for message in messages)
-            guards = find_guards(messages, self._shape(exact))
+            exact = any(leans_on_time(message, self._shape(exact=False)) for message in messages)
+            guards = find_guards(messages, self._shape(exact=exact))
+            if "time" not in coverage and self.window.past < _DAY:
+                raise ConfigError(
+                    "nothing says when a message was made, so it is good again once it is forgotten: remember each for "
+                    'a day, window = { past = "1d" }'
+                )
         except ConfigError as error:
             raise ConfigError(f"dialect {self.name}: {error}") from None
         parts = [part for message in messages for part in flatten(message)]
@@ -173,7 +179,7 @@ class Row:
             messages=messages,
             coverage=coverage,
             exact=exact,
-            parts=frozenset(part.name for part in parts),
+            parts=frozenset(bare(part.name) for part in parts),
             sorted=any("sorted" in part.forms for part in parts),
             guards=_with_gaps_closed(guards, coverage, self.body),
         )
@@ -205,12 +211,18 @@ class Row:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def _shape(self, exact: bool) -> Shape:
+    def _shape(self, *, exact: bool) -> Shape:
         fixed = {"time"} if exact and self.stamp.size else set[str]()
-        return Shape(self.body, frozenset(fixed | ({"nonce"} if self.form == "uuid" else set())), self.form == "clock")
+        return Shape(
+            body=self.body,
+            fixed=frozenset(fixed | ({"nonce"} if self.form == "uuid" else set())),
+            rising=self.form == "clock",
+            fractions=not self.stamp.size,
+            rootless=self.mount.endswith("/"),
+        )
 
     def _check(self, messages: tuple[tuple[Part, ...], ...]) -> None:
-        names = {part.name for message in messages for part in flatten(message)}
+        names = {bare(part.name) for message in messages for part in flatten(message)}
         unknown = [name for name in self.algorithms if not signature_sizes(name)]
         if unknown or not self.algorithms:
             raise ConfigError(f"there is no algorithm {unknown[0] if unknown else ''}".rstrip())
@@ -227,7 +239,7 @@ class Row:
     def _check_places(self, names: set[str]) -> None:
         if "form" in names and not (self.in_text and "query" in names):
             raise ConfigError("{form} stands beside {query}, and the signature is a parameter")
-        if self.in_text and not names & {"query", "?query"}:
+        if self.in_text and "query" not in names:
             raise ConfigError("a signature that is a parameter stands in a signed query")
         if len({place.name for place in self.places}) < len(self.places):
             raise ConfigError("two fields have one name")
@@ -245,22 +257,12 @@ class Row:
         inside = names & _HOLDERS.get(type(self.signature), frozenset())
         if inside and not self.in_text:
             raise ConfigError(f"the signature stands inside of {{{min(inside)}}}, which it signs")
+        if self.mount.endswith("/") and any(what == "tail" for _, what in self.binds):
+            raise ConfigError('a path has no slash for "tail" to take away where mount ends in one: bind it to "path"')
         if self.body == "none" and any(isinstance(place, Field) for place in self.places):
             raise ConfigError('a field stands in the body, and body="none" has none')
         if any(isinstance(place, Header | AuthParam) and place.name != place.name.lower() for place in self.places):
             raise ConfigError("names of headers and of parameters of Authorization are given in lower case")
-
-
-def _leans_on_time(message: tuple[Part, ...]) -> bool:
-    """Tell whether only the length of the time says where it, or what stands before it, ends."""
-    for place, part in enumerate(message):
-        if part.name == "time":
-            before, after = message[:place][-1:], message[place + 1 :][:1]
-            if any(other.name not in ("literal", "key", "algorithm") for other in before):
-                return True
-            if any(other.name not in ("literal", "key", "method") for other in after):
-                return True
-    return False
 
 
 def _is_signed(place: Place, names: set[str]) -> bool:
@@ -272,7 +274,7 @@ def _cover(row: Row, messages: tuple[tuple[Part, ...], ...]) -> frozenset[str]:
     """Return the parts of a request that cannot be changed without breaking the signature, whichever message it is."""
     covered: frozenset[str] | None = None
     for message in messages:
-        names = {part.name for part in flatten(message)}
+        names = {bare(part.name) for part in flatten(message)}
         found = set[str]().union(*(_COVERS.get(name, frozenset()) for name in names))
         found |= {"key"} if _is_signed(row.key, names) else set()
         found |= {"path"} if {"path", "tail"} & {what for _, what in row.binds} else set()
@@ -286,7 +288,8 @@ def _cover(row: Row, messages: tuple[tuple[Part, ...], ...]) -> frozenset[str]:
 
 
 def _with_gaps_closed(guards: tuple[Guard, ...], coverage: frozenset[str], body: str) -> tuple[Guard, ...]:
-    """Add what makes up for parts that are not covered."""
+    """Add what makes up for parts that are not covered, and what bodies are, where no guard says that yet."""
     added = [NO_QUERY] if "query" not in coverage else []
-    added += [NO_BODY] if body == "none" else []
+    if body in BODIES and not any(guard in SAY_BODIES for guard in guards):
+        added.append(BODIES[body])
     return tuple(dict.fromkeys((*guards, *added)))

@@ -7,7 +7,7 @@ import json
 import re
 from base64 import b64decode
 from binascii import Error
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from tradeguard.core.decision import Refused
@@ -20,11 +20,15 @@ _AUTH_PARAM: Final = re.compile(rb'([A-Za-z0-9_-]+)\s*=\s*"?([^",\s]*)"?')
 
 
 class Sent(NamedTuple):
-    """What is in a request: its facts, its signature as it is spelt (empty where there is none), and its body."""
+    """What is in a request: its facts, its signature as it is spelt (empty where there is none), and its body.
+
+    `fields` has for each place of the row all that stands there.
+    """
 
     facts: Facts
     signature: bytes
     body: bytes
+    fields: Mapping[Place, tuple[bytes, ...]]
 
 
 def read_sent(row: Row, request: Request, body: bytes) -> Sent:
@@ -52,7 +56,10 @@ def read_sent(row: Row, request: Request, body: bytes) -> Sent:
         payload=payload,
         document=document,
     )
-    return Sent(facts, signature if row.in_text else carried.value(row.signature), body)
+    fields = {place: tuple(carried.values(place)) for place in _list_places(row)}
+    if row.in_text:
+        fields[row.signature] += (signature,) * bool(signature)
+    return Sent(facts, signature if row.in_text else carried.value(row.signature), body, fields)
 
 
 class _Carried(NamedTuple):
@@ -67,21 +74,22 @@ class _Carried(NamedTuple):
 
     def value(self, place: Place | None) -> bytes:
         """Return what stands in a place; of several the first."""
+        return next(self.values(place), b"") if place is not None else b""
+
+    def values(self, place: Place) -> Iterator[bytes]:
+        """Give all that stands in a place."""
         match place:
             case Header(name):
-                return self.request.headers.note(name).encode("latin-1")
+                yield from (value for known, value in self.request.headers.raw if known == name)
             case Parameter(name):
-                return _find(self.text, name)
+                yield from _find(self.text, name)
             case Field(name):
-                return _member(self.document, name) or _find(self.body, name)
+                yield from _member(self.document, name) if name.decode() in self.document else _find(self.body, name)
             case AuthParam(name):
                 field = self.request.headers.note(b"authorization").encode("latin-1")
-                found = (match[2] for match in _AUTH_PARAM.finditer(field) if match[1] == name)
-                return next(found, b"")
+                yield from (match[2] for match in _AUTH_PARAM.finditer(field) if match[1] == name)
             case Payload(name):
-                return _member(self.payload, name)
-            case None:
-                return b""
+                yield from _member(self.payload, name)
 
 
 def _cut(row: Row, text: bytes) -> tuple[bytes, bytes]:
@@ -100,17 +108,23 @@ def _cut(row: Row, text: bytes) -> tuple[bytes, bytes]:
     return (b"", text[len(mark) :]) if text.startswith(mark) else (text, b"")
 
 
-def _find(text: bytes, name: bytes) -> bytes:
+def _list_places(row: Row) -> Iterator[Place]:
+    yield from row.places
+    if row.passphrase is not None:
+        yield row.passphrase.place
+
+
+def _find(text: bytes, name: bytes) -> Iterator[bytes]:
     for parameter in text.split(b"&"):
         known, _, value = parameter.partition(b"=")
         if known == name:
-            return value
-    return b""
+            yield value
 
 
-def _member(document: Mapping[str, Any], name: bytes) -> bytes:
+def _member(document: Mapping[str, Any], name: bytes) -> Iterator[bytes]:
     value = document.get(name.decode())
-    return str(value).encode() if isinstance(value, str | int) else b""
+    if isinstance(value, str | int):
+        yield str(value).encode()
 
 
 def _read_document(text: bytes) -> Mapping[str, Any]:
@@ -121,6 +135,7 @@ def _read_document(text: bytes) -> Mapping[str, Any]:
         pass
     try:
         value: Any = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # halves of characters are none that anybody signs
     except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

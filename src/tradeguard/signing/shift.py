@@ -5,25 +5,48 @@ Where two parts of varying length stand side by side with nothing between them, 
 So for each part of a message:
 
 1.  the key and the algorithm are fixed: another key has another secret; a key ends what stands before it if that is
-    digits, for anything else could hold the key's text;
+    digits, for anything else could hold the key's text; where any number of digits makes a time, it ends nothing, for
+    a key can be digits too;
 2.  times of one length and hashes are fixed by their length; a nonce that is a clock's reading by its first digits, for
     any other split of the digits gives another time, and where it gives nearly the same (once in 10^7) a guard refuses;
-3.  a part has an end where the next literal begins with a byte that it does not hold, or where all that follows it is
-    of fixed length, or where the next part that varies begins with a byte that neither it holds nor what is between;
+3.  a part has an end where the next literal, or the next part that is never empty, begins with a byte that neither it
+    holds nor what is between; a time begins with a digit, and a part with a mark, such as {?query}, with the mark; or
+    where all that follows it is of fixed length;
 4.  everything else takes a guard, a rule on what is accepted, that makes 3 true; or the row is refused.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from tradeguard.core.errors import ConfigError
-from tradeguard.signing.message import FORM, Facts, Part, compile_message, flatten, query_as
-from tradeguard.signing.place import MOST
-from tradeguard.signing.plain import is_plain
-from tradeguard.signing.stamp import read_clock
+from tradeguard.signing.guards import (
+    DECODED,
+    DECODED_OPENING,
+    EITHER,
+    EITHER_OPENING,
+    FLAT,
+    JSON_OR_QUERY,
+    LETTER,
+    LITERAL,
+    METHOD,
+    NO_BODY,
+    NO_QUERY,
+    OPENING,
+    QUERY_NOT_JSON,
+    SORTED,
+    TWICE_DECODED,
+    TYPED,
+    Guard,
+    lacks,
+    once,
+)
+from tradeguard.signing.message import Part, bare, flatten, write_part
 
+__all__ = [
+    "EITHER_OPENING", "JSON_OR_QUERY", "LITERAL", "NO_BODY", "NO_QUERY", "OPENING", "TYPED", "Guard", "Shape",
+    "find_guards", "find_run", "leans_on_time",
+]  # fmt: skip
 _DIGITS: Final = frozenset(b"0123456789")
 _UPPER: Final = frozenset(range(65, 91))
 _LOWER: Final = frozenset(range(97, 123))
@@ -33,149 +56,95 @@ _PRINTABLE: Final = frozenset(range(33, 127))
 _ANY: Final = frozenset(range(256))
 _PATH: Final = _PRINTABLE - frozenset(b'?#"<>\\^`{|}[]')
 _CONTROL: Final = frozenset({*range(32), 127})
-_MOST: Final = 9  # digits by which clocks differ, from seconds to nanoseconds
-_FRONT: Final = 6  # digits that times 10,000 s apart share, or that differ by one
-_NEARLY: Final = 600_000_000_000  # ns; more than the window of any row whose nonce rises
-_ESCAPED_BRACKET: Final = re.compile(rb"%(?:5[Bb]|7[Bb])")
 _NAME: Final = re.compile("[A-Za-z0-9_.-]+")
-_NAMED: Final = re.compile(rb"[A-Za-z0-9_.-]+=")
-_NAMED_FORM: Final = re.compile(rb"[A-Za-z_]+[0-9]{0,8}=")  # no time has so few digits
-_DIGIT_OR_ESCAPE: Final = frozenset({*(b"%d" % digit for digit in range(10)), b".", b"%"})
-_NONE_OR_BRACKET: Final = frozenset({b"", b"{", b"["})
-_BRACKET_OR_ESCAPE: Final = frozenset({b"{", b"[", b"%"})
-_CURLY, _SQUARE, _QUESTION, _EQUALS, _PERCENT, _PLUS = (
-    b"{[?=%+"  # as numbers, which `in` finds ten times faster than bytes
-)
-_SHIFTY: Final = b"&=#+"  # what must not come out of a percent-encoding
 _BYTES: Final = {
     "time": _DIGITS | frozenset(b"."), "nonce": _TOKEN, "width": _DIGITS, "method": _UPPER,
     "content_type": _ANY - frozenset(b"\r\n\0"),
     "authority": _LOWER | _DIGITS | frozenset(b"[]:.-_"), "path": _PATH, "target": _PRINTABLE, "query": _PRINTABLE,
-    "?query": _PRINTABLE, "text": _ANY, "form": _ANY, "body": _ANY, "payload": _PRINTABLE, "flat": _ANY,
+    "text": _ANY, "form": _ANY, "body": _ANY, "payload": _PRINTABLE, "flat": _ANY,
     "field": _LETTERS | frozenset(b"/-_"), "number": _DIGITS,
 }  # fmt: skip
-_FIRST: Final = {"target": frozenset(b"/"), "path": frozenset(b"/"), "?query": frozenset(b"?"), "flat": _LETTERS}
+_FIRST: Final = {"target": frozenset(b"/"), "path": frozenset(b"/"), "time": _DIGITS, "flat": _LETTERS}
 _NEVER_EMPTY: Final = frozenset({"target", "path", "time", "nonce", "method", "authority", "field", "number"})
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """A rule on what is accepted, beyond what the frame asks: `holds` tells whether a request keeps it."""
-
-    name: str
-    text: str
-    holds: Callable[[Facts], bool]
+_BODIES: Final = ("json", "form", "both")
+_OPENINGS: Final = {"json": OPENING, "form": EITHER_OPENING, "both": EITHER_OPENING}
+_PARAMETERS: Final = ("text", "query", "body", "form")
 
 
 class Shape(NamedTuple):
-    """What of a row decides how its parts can shift: what bodies it has, and which of its parts are of one length."""
+    """What of a row decides how its parts can shift.
+
+    `body` is what bodies it has; `fixed` names its parts of one length; `rising` says that its nonce is a clock's
+    reading, `fractions` that its times may have some, `rootless` that its paths are signed without their first slash.
+    """
 
     body: str
     fixed: frozenset[str]
     rising: bool
+    fractions: bool = False
+    rootless: bool = False
 
 
-OPENING: Final = Guard(
-    "opening",
-    "a body begins with { or [, and the target holds neither",
-    lambda facts: facts.body[:1] in _NONE_OR_BRACKET and _CURLY not in facts.target and _SQUARE not in facts.target,
-)
-EITHER_OPENING: Final = Guard(
-    "opening",
-    "a body begins with { or [, and the target holds neither; or it is a form that begins with a plain name and =, "
-    "and there is no query; no path holds =",
-    lambda facts: (
-        (OPENING.holds(facts) or (_NAMED_FORM.match(facts.body) is not None and _QUESTION not in facts.target))
-        and _EQUALS not in facts.target.partition(b"?")[0]
-    ),
-)
-LETTER: Final = Guard(
-    "letter",
-    "what follows digits does not begin with one, nor with an encoding of one",
-    lambda facts: not any(piece[:1] in _DIGIT_OR_ESCAPE for piece in (facts.body, *facts.query.split(b"&"))),
-)
-JSON_OR_QUERY: Final = Guard(
-    "json-or-query",
-    "a body begins with { or [, and no parameter of a query does, encoded or not",
-    lambda facts: (
-        facts.body[:1] in (b"{", b"[")
-        if facts.body
-        else not any(parameter[:1] in _BRACKET_OR_ESCAPE for parameter in facts.query.split(b"&"))
-    ),
-)
-QUERY_NOT_JSON: Final = Guard(
-    "json-or-query",
-    "no parameter of a query begins with { or [, encoded or not",
-    lambda facts: bool(facts.body) or JSON_OR_QUERY.holds(facts),
-)
-EITHER: Final = Guard(
-    "either", "a query or a body, never both", lambda facts: not (facts.body and _QUESTION in facts.target)
-)
-TYPED: Final = Guard(
-    "typed",
-    "a body is a form, without a body there is no content type, and the target does not hold one",
-    lambda facts: facts.content_type == (FORM if facts.body else b"") and FORM not in facts.target,
-)
-LITERAL: Final = Guard(
-    "literal",
-    "a query begins with a name and =, beside a path that the operations map has letter by letter; no path holds = & %",
-    lambda facts: (
-        not (frozenset(facts.path) & frozenset(b"=&%"))
-        and (_QUESTION not in facts.target or _NAMED.match(facts.query) is not None)
-    ),
-)
-NO_QUERY: Final = Guard("no-query", "no query: it would not be signed", lambda facts: _QUESTION not in facts.target)
-NO_BODY: Final = Guard("no-body", "no body: it would not be signed", lambda facts: not facts.body)
-SORTED: Final = Guard(
-    "sorted", "no parameter of the query stands twice", lambda facts: _names_once(facts.query.split(b"&"))
-)
-DECODED: Final = Guard(
-    "decoded",
-    "no encoding in the query hides one of & = # + or a control character",
-    lambda facts: _PERCENT not in facts.query or _decodes_plainly(facts.query),
-)
-DECODED_OPENING: Final = Guard(
-    "decoded",
-    "no encoding in the query hides one of & = # + { [ or a control character",
-    lambda facts: DECODED.holds(facts) and _ESCAPED_BRACKET.search(facts.query) is None,
-)
-TWICE_DECODED: Final = Guard(
-    "decoded-once", "no encoding in the query hides a %", lambda facts: b"%25" not in facts.query
-)
-FLAT: Final = Guard(
-    "flat",
-    "the names of the venue's parameters stand where these begin and nowhere else, nothing is empty, and texts in one "
-    "list are words in capitals",
-    lambda facts: is_plain(facts.document.get("params") or {}),
-)
+class _Shift(ConfigError):
+    """Two parts shift into each other, and no guard is known for them."""
 
-
-_OPENINGS: Final = {"json": OPENING, "both": EITHER_OPENING}
-_IN_TARGET: Final = ("path", "query", "?query", "target")
-_PARAMETERS: Final = ("text", "query", "body", "form")
+    def __init__(self, first: Part, second: Part) -> None:
+        super().__init__(f"bytes could shift between {write_part(first)} and {write_part(second)}")
 
 
 def find_guards(messages: Iterable[tuple[Part, ...]], shape: Shape) -> tuple[Guard, ...]:
     """Return the guards that give each part of the messages one end.
 
     Raises:
-        ConfigError: two parts shift into each other and no guard is known for them, naming them.
+        ConfigError: two parts shift into each other and no guard is known for them, naming them and the cure.
     """
-    found: dict[str, Guard] = {}
     texts = tuple(messages)
+    try:
+        return _find(texts, shape)
+    except _Shift as shift:
+        held = [f'"{body}"' for body in _BODIES if body != shape.body and _holds(texts, shape._replace(body=body))]
+        body = f"nobody can change what clients sign, so say what a body is: body = {' or '.join(held)}"
+        between = "no row can express it, unless the venue has something between them that the first cannot hold"
+        raise ConfigError(f"{shift}: {body if held else between}") from None
+
+
+def leans_on_time(message: tuple[Part, ...], shape: Shape) -> bool:
+    """Tell whether only the length of the time says where it, or what stands before it, ends."""
+    for place, part in enumerate(message):
+        if part.name == "time":
+            before, after = message[:place][::-1], message[place + 1 :]
+            if len(before) > 1 and before[0].name == "literal" and before[0].text[0] in _bytes_of(before[1], shape):
+                before = before[1:]
+            if any(other.name not in ("literal", "key", "algorithm") for other in before[:1]):
+                return True
+            if any(other.name not in ("literal", "key", "method") for other in after[:1]):
+                return True
+    return False
+
+
+def _find(texts: tuple[tuple[Part, ...], ...], shape: Shape) -> tuple[Guard, ...]:
     if len({tuple(_formless(message)) for message in texts}) > 1:
         raise ConfigError(
             "the texts of its message differ in more than the form of the query: one can pass for another"
         )
+    found: list[Guard] = []
     for message in texts:
-        for guard in (*_between(message, shape), *_inside(message, len(texts) > 1, shape.body)):
-            found[guard.name] = guard
+        found += [*_between(message, shape), *_inside(message, len(texts) > 1, shape.body)]
         for part in flatten(message):
-            for guard in _between(part.parts, shape):
-                found[guard.name] = guard
-    if "decoded" in found and "opening" in found:
-        found["decoded"] = DECODED_OPENING
-    return tuple(found.values())
+            found += _between(part.parts, shape)
+    if OPENING in found or EITHER_OPENING in found:
+        found = [DECODED_OPENING if guard is DECODED else guard for guard in found]
+    return tuple(dict.fromkeys(found))
+
+
+def _holds(texts: tuple[tuple[Part, ...], ...], shape: Shape) -> bool:
+    try:
+        _find(texts, shape)
+    except ConfigError:
+        return False
+    return True
 
 
 def _formless(parts: Iterable[Part]) -> Iterator[Part]:
@@ -208,9 +177,11 @@ def _inside(message: tuple[Part, ...], several: bool, body: str) -> Iterator[Gua
         ConfigError: nothing tells a body from a query.
     """
     parts = tuple(flatten(message))
-    if any(part.name == "text" for part in parts):
+    if any(bare(part.name) == "text" for part in parts):
         if body == "any":
-            raise ConfigError('{text} is a body or a query, and nothing tells which: say body="json", for example')
+            raise ConfigError(
+                '{text} is a body or a query, and nothing tells which: say body = "json", "form" or "both"'
+            )
         yield EITHER
         yield from {"json": (JSON_OR_QUERY,), "both": (QUERY_NOT_JSON,)}.get(body, ())
     if any(part.name == "flat" for part in parts):
@@ -231,83 +202,84 @@ def _between(parts: tuple[Part, ...], shape: Shape) -> Iterator[Guard]:
 
 def _end(part: Part, rest: tuple[Part, ...], shape: Shape) -> Iterator[Guard]:
     """Give the guards that end a part of varying length (rules 3 and 4)."""
-    held = _bytes_of(part)
-    if shape.rising and rest and rest[0].name == "nonce" and held & _DIGITS:
-        yield _once(part)
+    held = _bytes_of(part, shape)
+    if shape.rising and held & _DIGITS:
+        yield from _once(part, rest)
     for place, after in enumerate(rest):
-        if _all_fixed(rest[place:], shape) or (after.name == "key" and held <= _BYTES["time"]):
+        if _all_fixed(rest[place:], shape) or _begins_apart(after, part, held, shape):
             return
-        if _is_fixed(after, shape) or (after.name == "nonce" and shape.rising):
-            if after.name == "literal" and (after.text[0] not in held or (part.name == "text" and not part.forms)):
-                yield from () if after.text[0] not in held else (_lacks(after.text),)
+        if _all_fixed((after,), shape):
+            if after.name == "literal" and _is_text(part, rest[:place]):
+                yield lacks((part, *rest[:place]), after.text)
                 return
-            held |= _bytes_of(after)
-            continue
-        if _first_of(after) & held:
-            guard = _guard(part, rest[: place + 1], shape)
-            if guard is None or (guard is TYPED and not _ends_typed(part, rest[place + 1 :], shape)):
-                raise ConfigError(
-                    f"bytes could shift between {{{part.name}}} and {{{after.name}}}: put something between them that "
-                    "the first cannot hold, such as a newline"
-                )
+        elif _first_of(after, shape) & held:
+            guard = _guard_of(part, rest, place, shape)
             yield guard
-            if guard is TYPED:
+            if guard is TYPED or _is_never_empty(after, shape):
                 return
-        if after.name in _NEVER_EMPTY:
+        if not (after.name == "key" and held <= _BYTES["time"]):
+            held |= _bytes_of(after, shape)
+
+
+def _begins_apart(after: Part, part: Part, held: frozenset[int], shape: Shape) -> bool:
+    """Tell whether what follows a part ends it: by a first byte that stands in nothing before it, or as a key."""
+    loose = (part.name == "nonce" and shape.rising) or (part.name == "time" and shape.fractions)
+    if after.name == "key" and held <= _BYTES["time"]:
+        return not loose  # where it is digits, the key may be the end of the part and then the key once more
+    return _is_never_empty(after, shape) and not _first_of(after, shape) & held
+
+
+def _is_text(part: Part, between: tuple[Part, ...]) -> bool:
+    return part.name == "text" and not part.forms and all(one.name == "nonce" for one in between)
+
+
+def _guard_of(part: Part, rest: tuple[Part, ...], place: int, shape: Shape) -> Guard:
+    """Return the guard that separates a part from the one at a place behind it.
+
+    Raises:
+        _Shift: none is known.
+    """
+    guard = _guard(part, rest[: place + 1], rest[place + 1 :], shape)
+    if guard is None or (guard is TYPED and not _ends_typed(part, rest[place + 1 :], shape)):
+        nearest = part if not place or _is_fixed(rest[place - 1], shape) else rest[place - 1]
+        raise _Shift(nearest, rest[place])
+    return guard
+
+
+def _once(part: Part, rest: tuple[Part, ...]) -> Iterator[Guard]:
+    """Give the guard of a part that a rising nonce follows, with nothing between them but what may be digits."""
+    for place, after in enumerate(rest):
+        if after.name == "nonce":
+            yield once((part, *rest[:place]))
+        if after.name != "key" and not (after.name == "literal" and after.text.isdigit()):
             return
-        held |= _bytes_of(after)
 
 
-def _guard(part: Part, to: tuple[Part, ...], shape: Shape) -> Guard | None:
+def _guard(part: Part, to: tuple[Part, ...], rest: tuple[Part, ...], shape: Shape) -> Guard | None:
     """Return the guard that separates a part from the last of those that follow it, if one is known."""
     pair = part.name, to[-1].name
-    if pair[0] == "content_type" or (pair[1] == "content_type" and pair[0] in _IN_TARGET):
-        decoded = "decoded" in part.forms or "decoded" in to[-1].forms
+    decoded = any("decoded" in one.forms for one in (part, *to))
+    if pair[0] == "content_type" or (pair[1] == "content_type" and _in_target(part)):
         return None if decoded or pair[1] in ("authority", "field") else TYPED
-    if pair[1] == "body" and shape.body in _OPENINGS and pair[0] not in ("body", "form", "text", "flat"):
+    if pair[1] == "body" and shape.body in _OPENINGS and bare(pair[0]) not in ("body", "form", "text", "flat"):
         # a form has no such first byte: a time stands before it, and the query has its question mark
         timed = to[-2:-1] == (Part("time"),) and "time" in shape.fixed and pair[0] in ("target", "path", "?query")
         return _OPENINGS[shape.body] if shape.body == "json" or timed else None
+    if pair[1] == "method" and all(_in_target(one) for one in (part, *to[:-1])) and not decoded:
+        dated = rest[:1] and (rest[0].name == "time" or (rest[0].name == "nonce" and shape.rising))
+        return METHOD if dated else None
     if (pair[0] in ("width", "time") or (pair[0] == "nonce" and shape.rising)) and pair[1] in _PARAMETERS:
         return LETTER
     return {("query", "form"): EITHER, ("path", "query"): LITERAL}.get(pair)
 
 
+def _in_target(part: Part) -> bool:
+    return bare(part.name) in ("path", "query", "target")
+
+
 def _ends_typed(part: Part, rest: Iterable[Part], shape: Shape) -> bool:
     """Tell whether a part has its end where the content type is empty too: then there is no body, and all is fixed."""
     return part.name == "content_type" or _all_fixed((after for after in rest if after.name != "body"), shape)
-
-
-def _lacks(literal: bytes) -> Guard:
-    """Return the guard of parameters that a literal follows, after which the next part begins."""
-    text = literal.decode()
-    return Guard("lacks", f"parameters do not hold {text}", lambda facts: literal not in (facts.body or facts.query))
-
-
-def _once(part: Part) -> Guard:
-    """Return the guard of what a nonce follows: digits before it make it another reading of nearly the same time."""
-    compose = compile_message((part,))
-    return Guard(
-        "split",
-        "digits before the nonce, or fewer of its own, do not read as nearly the same time",
-        lambda facts: _splits_once(compose(facts), facts.nonce),
-    )
-
-
-def _splits_once(text: bytes, nonce: bytes) -> bool:
-    at = read_clock(nonce)
-    if at is None or not _repeats(text[-_MOST:] + nonce, int(nonce[:_FRONT]), len(text[-_MOST:])):
-        return True
-    before = len(text) - len(text.rstrip(b"0123456789"))
-    others = [text[-more:] + nonce for more in range(1, min(before, _MOST) + 1)]
-    others += [nonce[less:] for less in range(1, _MOST + 1)]
-    return all(abs((read_clock(other) or 0) - at) > _NEARLY for other in others)
-
-
-def _repeats(text: bytes, front: int, place: int) -> bool:
-    """Tell whether a text holds, beside the front of a time at a place, that of one that could be nearly the same."""
-    same, apart = b"%d" % front, b"%d" % (front - 1) in text or b"%d" % (front + 1) in text
-    return apart or text.find(same) < place or text.find(same, place + 1) >= 0
 
 
 def _all_fixed(parts: Iterable[Part], shape: Shape) -> bool:
@@ -318,37 +290,28 @@ def _is_fixed(part: Part, shape: Shape) -> bool:
     return part.name in ("literal", "key", "algorithm") or bool(part.parts) or part.name in shape.fixed
 
 
-def _bytes_of(part: Part) -> frozenset[int]:
+def _is_never_empty(part: Part, shape: Shape) -> bool:
+    if part.name == "path":
+        return not shape.rootless
+    return part.name in _NEVER_EMPTY or _is_fixed(part, shape)
+
+
+def _bytes_of(part: Part, shape: Shape) -> frozenset[int]:
     if part.name in ("literal", "key", "algorithm") or part.parts:
         return frozenset(part.text) if part.name == "literal" else _ANY if part.parts else _TOKEN
-    return (_ANY - _CONTROL) if "decoded" in part.forms else _BYTES[part.name]
+    if part.name == "nonce" and shape.rising:
+        return _DIGITS
+    name = bare(part.name)
+    mark = frozenset(part.name[: len(part.name) - len(name)].encode())
+    return mark | ((_ANY - _CONTROL) if "decoded" in part.forms else _BYTES[name])
 
 
-def _first_of(part: Part) -> frozenset[int]:
-    return _FIRST.get(part.name, _bytes_of(part))
-
-
-def _names_once(parameters: list[bytes]) -> bool:
-    if len(parameters) > MOST:
-        return False
-    names = [parameter.partition(b"=")[0] for parameter in parameters]
-    if _PERCENT in (joined := b"".join(names)) or _PLUS in joined:
-        names = [query_as(("decoded",), name) for name in names]
-    return len(set(names)) == len(names)
-
-
-def _decodes_plainly(query: bytes) -> bool:
-    """Tell whether decoding leaves the structure alone: what is decoded is UTF-8 text that needs no encoding."""
-    for piece in query.replace(b"=", b"&").split(b"&"):
-        if _PERCENT in piece:
-            plain = query_as(("decoded",), piece.replace(b"+", b" "))
-            if any(byte in plain for byte in _SHIFTY) or not _is_text(plain):
-                return False
-    return True
-
-
-def _is_text(plain: bytes) -> bool:
-    try:
-        return plain.decode().isprintable()
-    except UnicodeDecodeError:
-        return False
+def _first_of(part: Part, shape: Shape) -> frozenset[int]:
+    """Return the bytes that a part can begin with, where it is not empty."""
+    if part.name == "literal":
+        return frozenset(part.text[:1])
+    if bare(part.name) != part.name:
+        return frozenset(part.name[:1].encode())
+    if part.name == "path" and shape.rootless:
+        return _PATH
+    return _FIRST.get(part.name, _bytes_of(part, shape))

@@ -124,7 +124,7 @@ class Signer:
         """Put the fields that are signed where they stand, and tell what is signed."""
         row, query, form, payload = self.row, b"", b"", b""
         path = request.target.partition(b"?")[0]
-        if row.mount and not path.startswith(row.mount.encode() + b"/"):
+        if row.mount and not path.startswith(row.mount.rstrip("/").encode() + b"/"):
             raise ConfigError(f"dialect {row.name} signs paths below {row.mount}, and this is {path.decode()}")
         document: dict[str, Any] = {}
         if row.payload is not None:

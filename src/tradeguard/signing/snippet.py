@@ -66,6 +66,8 @@ def _find_shape(row: Row) -> str:
         return "headers"
     if not row.in_text or not isinstance(row.time, Parameter) or row.nonce is not None:
         return ""
+    if not {*row.algorithms.values()} <= {"hex", "base64", "base64url"}:
+        return ""
     if "form" not in row.parts:
         return "query"
     return "parameters" if {part.name for part in row.messages[0]} == {"query", "form"} else ""
@@ -80,7 +82,7 @@ def _values(made: _Made, scheme: str) -> dict[str, str]:
         "scheme": scheme,
         "connection": "HTTPSConnection" if scheme == "https" else "HTTPConnection",
         "hash": made.algorithm.removeprefix("hmac-"),
-        "encoding": row.algorithms[made.algorithm],
+        "encoding": "hex" if "hex" in row.algorithms[made.algorithm] else row.algorithms[made.algorithm],
         "key": row.key.name.decode(),
         "time": row.time.name.decode() if row.time is not None else "",
         "signature": row.signature.name.decode(),

@@ -53,7 +53,7 @@ class Sources:
             row.parts & _SPLIT or row.mount or not all(isinstance(place, Header) for place in row.places)
         )
         self._parameters = frozenset(place.name for place in row.places if isinstance(place, Parameter)) | row.foreign
-        self._foreign = row.foreign | ({row.signature.name} if row.in_text else set())
+        self._foreign = row.foreign | frozenset([row.signature.name] if row.in_text else [])
         self._payloads = [place for place in row.places if isinstance(place, Payload)]
         self._carried = {place.name.decode() for place in self._payloads}
         self._named = {part.argument for message in row.messages for part in message if part.argument}

@@ -59,7 +59,9 @@ def wrong(path: Path, text: str) -> Wrong:
     return Wrong(Fault(path, text))
 
 
-def text(pattern: str = r"[^\x00]*", says: str = "a text", read: Callable[[str], Any] = str) -> Kind:
+def text(
+    pattern: str = r"[^\x00]*", says: str = "a text without NUL (U+0000)", read: Callable[[str], Any] = str
+) -> Kind:
     """A text of a pattern; `says` names what it should be, `read` what is made of it."""
     whole = re.compile(pattern)
 

@@ -7,7 +7,7 @@ from tradeguard.signing.algorithm import HMACS
 from tradeguard.signing.coinbase_advanced import CoinbaseAdvanced
 from tradeguard.signing.lines import find_mark, group_parts, take_apart
 from tradeguard.signing.markdown import numbered, table
-from tradeguard.signing.message import FORM, Facts, Part
+from tradeguard.signing.message import FORM, Facts, Part, bare
 from tradeguard.signing.place import AuthParam, Field, Header, Parameter, Payload, Place
 from tradeguard.signing.row import REQUIRED_COVERAGE, Row
 from tradeguard.signing.shift import TYPED
@@ -33,9 +33,12 @@ _NONCES: Final = {
 }
 _SPELLINGS: Final = {
     "hex": "lower-case hex",
+    "upper-hex": "upper-case hex",
     "base64": "base64 (RFC 4648, 4)",
     "base64url": "unpadded base64url (RFC 4648, 5)",
+    "hex-in-base64": "base64 (RFC 4648, 4) of the lower-case hex, not of the bytes",
 }
+_NOTHING: Final = "; nothing if there is none"
 _PARTS: Final[Mapping[str, str]] = {
     "algorithm": "the algorithm: {labels}",
     "key": "the key id, as in `{key}`",
@@ -47,10 +50,9 @@ _PARTS: Final[Mapping[str, str]] = {
     "target": "path, and `?` and query if there is one, exactly as on the request line",
     "path": "the path exactly as on the request line{below}",
     "query": "the query exactly as sent{less}",
-    "?query": "`?` and the query exactly as sent{less}; nothing if there is none",
     "text": "the body exactly as sent; the query, without its `?`, where there is no body",
     "content_type": "the Content-Type exactly as sent; {empty} if there is none",
-    "body": "the body exactly as sent; nothing if there is none",
+    "body": f"the body exactly as sent{_NOTHING}",
     "form": "the form body exactly as sent{less}",
     "payload": "the header `{payload}` exactly as sent",
 }
@@ -193,7 +195,7 @@ def _spelling(row: Row) -> str:
         form = "; ".join(f"{_SPELLINGS[encoding]} with {' and '.join(of)}" for encoding, of in names.items())
     if not row.in_text:
         return form
-    quoted = ", percent-encoded" if "base64" in spelt else ""
+    quoted = ", percent-encoded" if {"base64", "hex-in-base64"} & {*spelt} else ""
     return form + quoted + ("" if row.sorted else "; it comes last")
 
 
@@ -244,7 +246,7 @@ def _describe(row: Row, part: Part, authority: str) -> str:
         return _MEMBERS[part.name].format(name=part.argument)
     places = {name: getattr(row, name) for name in ("key", "time", "nonce", "width", "payload")}
     names = {name: place.name.decode() if place is not None else "" for name, place in places.items()}
-    text = _PARTS[part.name].format(
+    text = _PARTS[bare(part.name)].format(
         labels=" or ".join(f"`{algorithm.upper()}`" for algorithm in row.algorithms),
         authority=authority,
         less=f", without `&{row.signature.name.decode()}=...`" if row.in_text else "",
@@ -252,6 +254,8 @@ def _describe(row: Row, part: Part, authority: str) -> str:
         below=f", without `{row.mount}` in front" if row.mount else "",
         **names,
     )
+    if bare(part.name) != part.name:
+        text = f"`{part.name[:1]}` and {text.removesuffix(_NOTHING)}{_NOTHING}"
     return "; ".join([text, *(_FORMS[form] for form in part.forms)])
 
 
@@ -282,5 +286,5 @@ _MEMBERS: Final = {
 _BODIES: Final = {
     "none": "there is no body",
     "form": "a body is a form",
-    "repeat": "a body is empty, or repeats members of the payload",
+    "repeat": "a body is empty, or repeats the members of the payload",
 }

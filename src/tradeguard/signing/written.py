@@ -132,9 +132,7 @@ def _build(name: str, values: Mapping[str, Any]) -> Row:
         row = Row(name=name, **values)
         compile_spellings(row)
     except ConfigError as error:
-        text = str(error).removeprefix(f"dialect {name}: ")
-        hint = _BODY_HINT if "and {body}:" in text and "body" not in values else ""
-        raise wrong((), text + hint) from None
+        raise wrong((), str(error).removeprefix(f"dialect {name}: ")) from None
     return row
 
 
@@ -152,7 +150,8 @@ def _place(*words: str) -> Kind:
             raise wrong(path, f"must be a table of one key, {' or '.join(words)}, such as {example}")
         [(word, name)] = table.items()
         if word not in words:
-            raise wrong((*path, word), f"must be {' or '.join(words)}{near(word, words)}")
+            said = "only a header will do" if words == ("header",) else f"must be {' or '.join(words)}"
+            raise wrong((*path, word), said + near(word, words))
         return KINDS[word](_OF_PLACES[word].read(name, (*path, word)))
 
     def write(place: Place) -> dict[str, str]:
@@ -195,12 +194,12 @@ def _dot(path: Path) -> str:
     return ".".join(part if isinstance(part, str) and part.isprintable() else json.dumps(part) for part in path)
 
 
-_BODY_HINT: Final = '; or say what a body is, such as body = "json"'
 _EVERYWHERE: Final = tuple(KINDS)
 _LINE: Final = text(PRINTABLE, "a line of ASCII")
 _TITLE: Final = text(r"[^\x00-\x1f\x7f]*", "a line")
 _PATH: Final = text(r"/[!-~]*", "a path that begins with /")
 _TEXT: Final = text()
+_MESSAGE: Final = text(r"[^\ud800-\udfff]*", "a text in which no character is half of one (a surrogate)")
 _METHODS: Final = listed(text(r"[A-Z]{1,24}", "a method in capitals"), frozenset)
 _SAID: Final = struct(
     {
@@ -252,7 +251,7 @@ def _has_version(value: object) -> bool:
     """Tell whether a passphrase is written with `place` and `version`, and not as a place alone."""
     if isinstance(value, Passphrase):
         return value.version is not None
-    return isinstance(value, Mapping) and "header" not in value
+    return isinstance(value, Mapping) and not value.keys().isdisjoint(("place", "version"))
 
 
 _PASSPHRASE: Final = either(
@@ -277,7 +276,7 @@ _MEMBERS: Final[Mapping[str, Member]] = {
         needed=True,
     ),
     "message": Member(
-        either(listed(_TEXT, least=1), _TEXT, lambda value: isinstance(value, (list, tuple))),
+        either(listed(_MESSAGE, least=1), _MESSAGE, lambda value: isinstance(value, (list, tuple))),
         'The signed text, such as `"{time}{method}{target}{body}"`; or several, of which one must verify.',
         needed=True,
     ),
@@ -308,7 +307,10 @@ _MEMBERS: Final[Mapping[str, Member]] = {
         listed(_placed("value", text(PRINTABLE, "a line of ASCII", str.encode), *_EVERYWHERE)),
         'Further fields that clients send, for the signer: `[{ header = "X-ACME-VERSION", value = "2" }]`.',
     ),
-    "mount": Member(text(r"(?:/[!-~]*[!-.0-~])?", "a path that does not end in /"), "Where the signed paths begin."),
+    "mount": Member(
+        text(r"(?:/[!->@-~]*)?", "a path that begins with /"),
+        "Where the signed paths begin: they are signed without it, and without their slash where it ends in one.",
+    ),
     "body": Member(choice("any", "json", "form", "both", "none", "repeat"), "What a body is."),
     "bodyless": Member(_METHODS, "Methods that carry no body."),
     "foreign": Member(
