@@ -11,6 +11,8 @@ unexport PYTHONPATH # the installed wheel is what runs, never src
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Processes that share the tests: one for each core, four at most. JOBS=0 runs one test after the other, in pytest's own.
+JOBS ?= logical
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL := $(VENV)/.wheel
@@ -26,7 +28,7 @@ demo: $(WHEEL) $(VENV)/.demo ## start an example exchange, use it, attack it, pr
 	@SERVE=$(SERVE) STATE=$(STATE) $(BIN)/python examples/demo.py
 
 test: $(WHEEL) $(VENV)/.test $(VENV)/.venues ## run the tests against the installed wheel, then hold the coverage against its mark
-	@$(BIN)/pytest --cov --cov-report=
+	@$(BIN)/pytest --numprocesses=$(JOBS) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --cov --cov-report=
 	@$(BIN)/coverage report --include='$(subst $(SPACE),$(COMMA),$(MARKED))' --fail-under=95
 
 lint: $(WHEEL) $(VENV)/.lint ## format, rules, types (mypy and pyright, both strict) and floors

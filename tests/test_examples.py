@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from backends import redis_server
+from freeport import free_port
 
 from tradeguard import TG1, Denial, Grant, Signer
 from tradeguard.checks.signature import EXPIRED
@@ -54,16 +55,10 @@ def start(name: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def find_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def run_app(name: str) -> Iterator[int]:
-    """Run a small example until the block ends; the port is one that was free a moment ago."""
-    port = find_port()
+    """Run a small example until the block ends; the port is one that is free."""
+    port = free_port()
     process = start(name, PORT=str(port), API_SECRET=SECRET)
     try:
         for _ in range(150):
@@ -129,7 +124,7 @@ def test_a_venue_goes_on_keeping_its_keys_in_its_own_table(
 
 
 def test_an_application_on_its_way_to_signatures_takes_both(example: Any) -> None:
-    port = find_port()
+    port = free_port()
     process = start("rollout_app.py", PORT=str(port), API_SECRET=SECRET)
     try:
         assert process.stdout is not None
@@ -196,7 +191,7 @@ def test_the_client_says_how_it_is_used() -> None:
 
 
 def test_the_client_names_a_server_that_is_not_there() -> None:
-    url = f"http://127.0.0.1:{find_port()}/orders"
+    url = f"http://127.0.0.1:{free_port()}/orders"
     ended = subprocess.run(
         [sys.executable, CLIENT, "GET", url],
         env={**os.environ, "API_KEY": "demo", "API_SECRET": SECRET},

@@ -119,6 +119,7 @@ def check(mount: str | None, kind: str, root: str, whole: bool, tables: int) -> 
     )
 
 
+@pytest.mark.no_cover
 @each_setting
 def test_the_map_and_the_router_of_django_agree(mount: str | None, kind: str, root: str, whole: bool) -> None:
     check(mount, kind, root, whole, 2)

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # support.py, when a server 
 import pytest
 from adapters.hosts import ROWS, asgi_app, wsgi_app
 from adapters.wire import Host, Reply, head, read_reply
+from freeport import free_port
 from support import SECRET
 
 from tradeguard import (
@@ -112,13 +113,6 @@ LISTEN: dict[str, tuple[str, ...]] = {
     "waitress": ("--listen=127.0.0.1:{port}", "--unix-socket={path}"),
     "aiohttp": ("--port={port}", "--path={path}"),
 }
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and so soon nobody will."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

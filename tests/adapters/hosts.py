@@ -13,6 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # support.py, when run as a script
 
+from freeport import free_port
 from support import OPERATIONS, make_keys
 
 from tradeguard import ASGI, WSGI, Guard, Operations
@@ -125,13 +126,6 @@ def run_gunicorn(journal: str) -> None:
             return WSGI(wsgi_app, guard=make_guard(journal))
 
     Server().run()
-
-
-def free_port() -> int:
-    """A port that nobody listens on now, for servers that open their socket themselves."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-    return port
 
 
 def run_granian(journal: str, interface: Any) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tradeguard.adapters.answer import refuse
+from tradeguard.checks import replay, scope, signature  # noqa: F401 - they register their codes
 from tradeguard.core.decision import Denial
 
 ID = "0" * 31 + "1"

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from adapters.wire import Host, Reply, send, signed
+from freeport import free_port
 from support import READER, TRADER
 
 from tradeguard.adapters.django.template import read_route
@@ -49,12 +49,6 @@ def run(*command: str, folder: Path | None = None, **setting: Any) -> subprocess
         [sys.executable, *command], capture_output=True, text=True, timeout=60, check=False,
         env=environ(**setting), cwd=folder,
     )  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module", params=list(SERVERS))

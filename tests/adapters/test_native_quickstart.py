@@ -4,13 +4,13 @@ import json
 import os
 import re
 import shutil
-import socket
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from freeport import free_port
 
 PAGES = Path(__file__).parents[2] / "docs" / "quickstart"
 NAMES = ["aiohttp", "django", "fastapi", "flask", "litestar", "quart", "starlette"]
@@ -30,12 +30,6 @@ def count(blocks: list[str]) -> int:
     """How many commands that is; a file is typed with one."""
     text = re.sub(r"<<'END'\n.*?^END$", "", "".join(blocks), flags=re.MULTILINE | re.DOTALL)
     return len([line for line in text.splitlines() if line.strip()])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def make_script(blocks: list[str], port: int) -> str:

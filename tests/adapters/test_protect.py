@@ -293,6 +293,11 @@ def generates(environ: Any, start_response: Any) -> Iterator[bytes]:
 async def more(extra: Any, scope: Any, receive: Any, send: Any) -> None: ...
 
 
+def named(value: Any) -> str:
+    """What it is called, without the address: each process of a run must give a test the same name."""
+    return re.sub(r"( at)? 0x[0-9a-f]+", "", str(value))
+
+
 @pytest.mark.parametrize(
     ("app", "kind"),
     [
@@ -310,7 +315,7 @@ async def more(extra: Any, scope: Any, receive: Any, send: Any) -> None: ...
         (flask.Flask("shop"), WSGI),
         (flask.Flask("shop").wsgi_app, WSGI),
     ],
-    ids=str,
+    ids=named,
 )
 def test_the_kind_of_an_application_is_seen_without_calling_it(
     monkeypatch: pytest.MonkeyPatch, app: Any, kind: type
@@ -347,7 +352,7 @@ def three(a: Any, b: Any, c: Any) -> None: ...
         lambda: None,
         partial(two),
     ],
-    ids=str,
+    ids=named,
 )
 def test_in_doubt_an_application_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch, app: Any) -> None:
     monkeypatch.setenv("TRADEGUARD_DEVELOPMENT", "1")

@@ -20,6 +20,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from freeport import free_port
 
 from tradeguard.backends.postgres import BlockingPostgres, BlockingPostgresKeys, Postgres, PostgresKeys, migrate
 from tradeguard.backends.postgres.wire import integer
@@ -27,13 +28,6 @@ from tradeguard.core.conditions import Charge, Condition, Outcome, Seen
 
 NUMBER = count()
 _PATIENCE = 30.0
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

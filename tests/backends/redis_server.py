@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from freeport import free_port
 from redis import Redis as Client
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -29,13 +29,6 @@ def find(program: str = "redis-server") -> str:
         assert os.environ.get("CI") != "true", "redis-server is missing: apt-get install redis-server"
         pytest.skip(f"{program} is not installed: apt-get install {program}")
     return found
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from backends.redis_node import FAR, KINDS, SECOND, node, proxy
-from backends.redis_server import Server, free_port, running
+from backends.redis_server import Server, running
+from freeport import free_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

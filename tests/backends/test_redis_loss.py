@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from backends.redis_node import FAR, KINDS, Node, node, proxy
-from backends.redis_server import Server, free_port, running
+from backends.redis_server import Server, running
+from freeport import free_port
 
 from tradeguard.backends.redis import BlockingRedis, BlockingRedisKeys, Redis, RedisKeys
 from tradeguard.core.conditions import Advance, Below, Charge, Limit, Once, Quota

@@ -98,6 +98,7 @@ def test_a_key_has_so_many_and_not_one_more(run: Run) -> None:
     assert venue.count(10) == 3
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(6))
 def test_no_rolling_window_ever_holds_more_than_its_limit_whatever_a_client_tries(seed: int, run: Run) -> None:
     """An adversary who looks for edges: bursts, saturation, waiting for what he is told, steps around bounds."""
@@ -125,6 +126,7 @@ def test_no_rolling_window_ever_holds_more_than_its_limit_whatever_a_client_trie
         assert sum(cost for at, cost in granted if start <= at < start + period * SECOND) <= amount
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("rate", ["3/second", "5/second;20/minute", "1200/minute"])
 def test_who_obeys_retry_after_is_admitted_at_the_first_retry(rate: str, run: Run) -> None:
     venue = Venue(Quotas({"requests": rate}), run)

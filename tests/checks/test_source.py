@@ -304,6 +304,7 @@ def test_a_flood_of_new_failers_does_not_free_the_one_who_fails_most(run: Run) -
     assert _code(_send(run, guard, _honest())) == "source.pair"
 
 
+@pytest.mark.no_cover
 def test_nobody_sprays_his_own_count_out_of_the_table(run: Run) -> None:
     """Twenty pairs are locked first, so that they are the oldest: none of them makes room for a flood of new names."""
     guard = _make(Source(table=MemoryFailures(64)))

@@ -20,6 +20,7 @@ from cli.venue import Shell, Venue
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from freeport import free_port
 
 from tradeguard import WSGI
 from tradeguard.config import build_guard
@@ -289,9 +290,7 @@ def test_a_closed_stdin_holds_no_secret(shell: Shell) -> None:
 
 
 def test_a_server_that_is_not_there_cannot_be_reached(shell: Shell) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = ("curl", "GET", f"http://127.0.0.1:{port}/", "--key", "k")
     assert "cannot be reached" in shell.refuse(*words, TRADEGUARD_SECRET=SECRET)
     assert "cannot be reached" in shell.refuse(

@@ -124,7 +124,7 @@ def test_a_journal_that_is_not_there_is_told(venue: Venue, place: str) -> None:
     assert "--journal" in venue.refuse("why", ID, "--journal", place, code=2)
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"x" * 99)[:20]])
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"x" * 99)[:20]], ids=["no gzip", "half of it"])
 def test_a_rotated_file_that_cannot_be_read_is_named(venue: Venue, content: bytes) -> None:
     (venue.data / "audit.jsonl.1.gz").write_bytes(content)
     assert "audit.jsonl.1.gz" in venue.refuse("why", ID, code=2)

@@ -63,6 +63,7 @@ def code_of(decision: Grant | Denial) -> str:
 # ---------------------------------------------------------------------------------------------- composition
 
 
+@pytest.mark.no_cover
 def test_every_list_of_checks_is_refused_or_grants_nothing_without_proof(run: Run) -> None:
     built, keys = 0, make_keys()
     for size in range(7):
@@ -941,6 +942,7 @@ def run_honest(count: int) -> None:
     assert set(codes) == {"granted"}
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_honest_requests_are_not_refused() -> None:
     run_honest(10_000)
 

@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 from base64 import b64encode
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from tempfile import TemporaryDirectory
 from time import time_ns
@@ -51,6 +51,8 @@ REFUSED = "refused"
 UNPROVEN = UNAUTHORIZED
 Attack = Callable[[str], str]
 ATTACKS: dict[int, tuple[str, Attack]] = {}
+TAKEN: deque[Sample] = deque(maxlen=4)
+"""The last requests that a new guard has taken, unchanged."""
 
 
 def attack(number: int, words: str) -> Callable[[Attack], Attack]:
@@ -68,7 +70,9 @@ def row_of(name: str) -> Row | None:
 
 def must_refuse(sample: Sample, changed: Sample, *codes: str, **other: Any) -> None:
     """The request is taken, and the changed one is not, whichever comes first."""
-    assert ask(guard_of(sample), sample.request()) == ""
+    if not any(sample is taken for taken in TAKEN):  # by a new guard, so once is as good as before each change
+        assert ask(guard_of(sample), sample.request()) == ""
+        TAKEN.append(sample)
     code = ask(guard_of(sample), changed.request(**other))
     assert code, (sample, changed)
     assert not codes or code in codes, code
@@ -872,6 +876,7 @@ def _cells() -> list[Any]:
     ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("name", "number"), _cells())
 def test_attack(name: str, number: int) -> None:
     words, run = ATTACKS[number]

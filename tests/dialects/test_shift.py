@@ -56,6 +56,7 @@ def rebuild(sample: Sample) -> Callable[[Values], Request]:
     return make
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "sample", [one for one in samples() if one.dialect.name in IN_HEADERS], ids=lambda sample: sample.name
 )
@@ -317,7 +318,7 @@ def test_whatever_row_is_taken_has_one_reading(seed: int) -> None:
 def test_many_rows_have_one_reading() -> None:
     dice = random.Random(6)
     done = [check_row(dice) for _ in range(40_000)]
-    assert sum(map(bool, done)) > 3_000
+    assert sum(map(bool, done)) > 2_500
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from adapters.test_native_quickstart import NAMES, count, free_port, make_script, read_page
+from adapters.test_native_quickstart import NAMES, count, make_script, read_page
+from freeport import free_port
 
 ROOT = Path(__file__).parents[2]
 MOST_COMMANDS, MOST_SECONDS = 10, 15 * 60

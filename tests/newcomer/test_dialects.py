@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from adapters.test_native_quickstart import WAIT, free_port, type_it
+from adapters.test_native_quickstart import WAIT, type_it
+from freeport import free_port
 from newcomer.newcomer import ROOT
 
 pytest.importorskip("ccxt")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapters.test_native_quickstart import NAMES, WAIT, count, free_port, read_page
+from adapters.test_native_quickstart import NAMES, WAIT, count, read_page
+from freeport import free_port
 from newcomer.newcomer import MOST_COMMANDS, MOST_SECONDS, ROOT, Newcomer, Typed, build_wheel
 
 pytestmark = pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl")

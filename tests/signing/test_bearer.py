@@ -141,7 +141,8 @@ def test_it_works_on_a_state_that_forgets_and_one_that_was_just_started(run: Run
 @pytest.mark.parametrize(
     "weak",
     ["", "a", "password", "1" * 38, "0123456789" * 3 + "01234567", "ab01" * 7, "0123456789abcdef" * 1, "A" * 64,
-     "abc" * 30, secrets.token_urlsafe(32) + " ", "Ä" * 40, "secret of 128 bits\n" * 3],
+     "abc" * 30, pytest.param(secrets.token_urlsafe(32) + " ", id="random and a blank"), "Ä" * 40,
+     "secret of 128 bits\n" * 3],
 )  # fmt: skip
 def test_a_secret_under_128_bits_is_refused_and_not_shown(weak: str) -> None:
     with pytest.raises(ConfigError, match="128") as raised:

@@ -67,6 +67,7 @@ def test_what_is_left_out_of_the_signed_text_is_not_covered(part: str, covers: s
         pytest.param(TG1, {"width": Header(b"window")}, "window|width", id="an unsigned window of the client"),
         pytest.param(TG1, {"form": "clock"}, "clock", id="two times"),
         pytest.param(TG1, {"key": AuthParam(b"id")}, "scheme", id="a parameter of no scheme"),
+        pytest.param(TG1, {"key": Header(b"host")}, "host, which has another meaning", id="a header that is taken"),
         pytest.param(TG1, {"body": "repeat"}, "needs payload=", id="a body that repeats nothing"),
         pytest.param(TG1, {"key": Payload(b"id")}, "payload=", id="a member of no payload"),
     ],

@@ -28,6 +28,7 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", SHORT, ids=lambda seed: f"seed-{seed}-")
 def test_every_promise_holds_whatever_fails(seed: int) -> None:
     run = play(seed)
@@ -41,6 +42,7 @@ def test_every_promise_holds_whatever_fails_in_many_more_runs(seed: int) -> None
     play(seed)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("make", "promise"), ALL, ids=lambda value: getattr(value, "__name__", value))
 def test_what_is_wrong_on_purpose_is_found_within_the_short_run(make: type[Venue], promise: str) -> None:
     found = set[str]()

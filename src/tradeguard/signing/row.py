@@ -22,6 +22,10 @@ REQUIRED_COVERAGE: Final = frozenset({"method", "path", "query", "body", "time"}
 Encoding = Literal["hex", "upper-hex", "base64", "base64url", "hex-in-base64"]
 Nonce = Literal["token", "uuid", "free", "clock"]
 _DAY: Final = 86_400_000_000_000  # ns
+_TAKEN: Final = frozenset({
+    b"host", b"content-length", b"content-type", b"transfer-encoding", b"connection", b"cookie", b"forwarded",
+    b"x-forwarded-for",
+})  # fmt: skip
 _COVERS: Final[Mapping[str, frozenset[str]]] = {
     "key": frozenset({"key"}),
     "time": frozenset({"time"}),
@@ -263,6 +267,9 @@ class Row:
             raise ConfigError('a field stands in the body, and body="none" has none')
         if any(isinstance(place, Header | AuthParam) and place.name != place.name.lower() for place in self.places):
             raise ConfigError("names of headers and of parameters of Authorization are given in lower case")
+        taken = [place.name.decode() for place in self.places if isinstance(place, Header) and place.name in _TAKEN]
+        if taken:
+            raise ConfigError(f"no field stands in {taken[0]}, which has another meaning to servers and proxies")
 
 
 def _is_signed(place: Place, names: set[str]) -> bool:

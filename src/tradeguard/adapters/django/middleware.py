@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
@@ -138,7 +139,7 @@ def _hold_against_map(request: HttpRequest, *_view: Any) -> HttpResponse | None:
     """Between routing and the view: hold Django's route against the row of the map."""
     passage: Passage | None = getattr(request, "_tradeguard", None)
     match = request.resolver_match
-    others = list_templates(getattr(request, "urlconf", None))
+    others = list_templates(getattr(request, "urlconf", None) or settings.ROOT_URLCONF)
     answer = hold(passage, None if match is None else read_route(match.route), others)
     if answer is None:
         return None

@@ -25,7 +25,7 @@ def read_route(route: str) -> Template:
 
 @lru_cache(16)
 def list_templates(urlconf: Any) -> tuple[Template, ...]:
-    """Return the templates of all routes below a URLconf, `request.urlconf` or None for that of the settings."""
+    """Return the templates of all routes below a URLconf: the request's, or that of the settings."""
     return tuple(read_route(route) for route in _routes(get_resolver(urlconf), ""))
 
 
