@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import FORM, SECOND
 
+from tradeguard.backends.memory import MemoryKeys
+from tradeguard.checks.signature import Signature
 from tradeguard.core.credential import Window
 from tradeguard.core.errors import ConfigError
+from tradeguard.core.policy import Operations, Policy
 from tradeguard.core.request import Request
 from tradeguard.signing.row import Header, Row
 from tradeguard.signing.rows import BITMEX, BITSTAMP, BYBIT, KUCOIN, OKX
-from tradeguard.signing.shift import LITERAL
 from tradeguard.signing.signer import Outgoing
 
 IN_HEADERS = [
@@ -238,7 +240,7 @@ def make_row(dice: random.Random) -> Row | None:
         row = Row(**made)
     except ConfigError:
         return None
-    return None if LITERAL in row.guards else row  # what parts path and query there is the operations map
+    return None if any(guard.literal for guard in row.guards) else row  # what parts path and query there is the map
 
 
 def make_values(dice: random.Random, row: Row) -> Values:
@@ -428,6 +430,46 @@ def test_of_two_requests_with_one_text_one_is_refused(
     texts = [found.message if (found := read(loose, request)) is not None else None for request in requests]
     assert texts[0] == texts[1] is not None, "without its guards the row takes both"
     assert None in [read(made, request) for request in requests]
+
+
+FORMS = Row(**{**CLOCK, "message": "{nonce}https://{authority}{target}{body}", "body": "form"})
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "body", "taken"),
+    [
+        pytest.param(b"/v1/orders", b"", b"pair=btc&a=1", True, id="a form at a path that the map has"),
+        pytest.param(b"/v1/orders", b"pair=btc", b"", True, id="a query"),
+        pytest.param(b"/v1/orders/7", b"", b"", True, id="no form at a path with a parameter"),
+        pytest.param(b"/v1/orders/7", b"", b"pair=btc", False, id="a form at a path with a parameter"),
+        pytest.param(b"/v1/orders/7pai", b"", b"r=btc", False, id="a form that went on in the path"),
+        pytest.param(b"/v1/orders/7pair=btc", b"", b"", False, id="a form in the path"),
+        pytest.param(b"/v1/orders", b"pair=btc", b"a=1", False, id="a query and a form"),
+        pytest.param(b"/v1/orders", b"", b"&a=1", False, id="a form without a name"),
+        pytest.param(b"/v1/orders", b"", b'{"a":1}', False, id="JSON"),
+        pytest.param(b"/v1/orders", b"", b"?a=1", False, id="a form that is a query"),
+    ],
+)
+def test_a_form_right_behind_a_path_takes_a_path_that_the_map_has_letter_by_letter(
+    path: bytes, query: bytes, body: bytes, taken: bool
+) -> None:
+    operations = Operations({
+        "POST /v1/orders": {"scopes": "orders:write", "lane": "order"},
+        "POST /v1/orders/{id}": {"scopes": "orders:write", "lane": "order"},
+    })  # fmt: skip
+    request = build(FORMS, {"path": path, "query": query, "body": body, "nonce": b"1795000000000"})
+    request.operation = operations.match("POST", request.path)
+    assert (read(FORMS, request) is not None) == taken
+
+
+def test_two_paths_of_which_one_goes_on_as_a_form_could_are_refused() -> None:
+    operations = Operations({
+        "POST /v1/order": {"scopes": "orders:write", "lane": "order"},
+        "POST /v1/orders": {"scopes": "orders:write", "lane": "order"},
+    })  # fmt: skip
+    signature = Signature(MemoryKeys([]), dialects=(FORMS,), accept=("plain",))
+    with pytest.raises(ConfigError, match="/v1/order with parameters can pass for /v1/orders with others"):
+        signature.check_plan(Policy(), operations)
 
 
 def test_the_search_finds_what_guards_are_for() -> None:

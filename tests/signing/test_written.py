@@ -213,7 +213,7 @@ def test_what_no_row_can_be_says_why(change: dict[str, Any], key: str, says: str
 def test_a_body_that_could_shift_is_told_the_cure_that_works() -> None:
     found = faults({name: value for name, value in ACME.items() if name != "body"})[""]
     assert found.startswith("bytes could shift between {target} and {body}: nobody can change what clients sign")
-    assert found.endswith('so say what a body is: body = "json"')
+    assert found.endswith('so say what a body is: body = "json" or "form"')
     assert read_row("acme", ACME).guards
     assert faults({**ACME, "body": "any"})[""] == found
     timed = {**ACME, "message": "{method}{target}{time}{body}"}

@@ -26,7 +26,7 @@ from tradeguard.signing.phrase import Phrase
 from tradeguard.signing.place import Field
 from tradeguard.signing.row import REQUIRED_COVERAGE, Row
 from tradeguard.signing.rows import TG1
-from tradeguard.signing.shift import LITERAL, find_run
+from tradeguard.signing.shift import find_run
 from tradeguard.signing.verifier import Signed
 
 UNKNOWN = register("signature.unknown", unproven=True, hint="No key record has this id.")
@@ -124,14 +124,14 @@ class Signature:
         return found
 
     def check_plan(self, _policy: Policy, operations: Operations, /) -> None:
-        """Raise `ConfigError` where a row does not part path and query, and two paths could so pass for each other."""
+        """Raise `ConfigError` where a row does not part path and parameters, and two paths could pass for another."""
         rows = [reader.row for reader in self.dialects.values()]
-        close = [row.name for row in rows if isinstance(row, Row) and LITERAL in row.guards]
+        close = [row.name for row in rows if isinstance(row, Row) and any(guard.literal for guard in row.guards)]
         run = find_run(operation.id.partition(" ")[2] for operation in operations.all) if close else None
         if run is not None:
             raise ConfigError(
-                f"dialect {close[0]} signs path and query as one text, so {run[0]} with a query can pass for {run[1]} "
-                "with another: keep one of the two, or name one otherwise"
+                f"dialect {close[0]} signs path and parameters as one text, so {run[0]} with parameters can pass for "
+                f"{run[1]} with others: keep one of the two, or name one otherwise"
             )
 
     async def prove(self, request: Request, claim: Claim, /) -> Denial | None:

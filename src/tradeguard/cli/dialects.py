@@ -9,6 +9,7 @@ from tradeguard.cli.dialect import find_own, find_survey
 from tradeguard.cli.options import with_config, with_json
 from tradeguard.cli.screen import Screen, Table, lay_out
 from tradeguard.signing.coverage import PARTS, Survey, Timing, survey_all
+from tradeguard.signing.message import in_one_line
 
 _SECOND: Final = 1_000_000_000
 _NONCES: Final = {
@@ -83,7 +84,7 @@ def _tell(known: Survey) -> Iterator[str]:
     gaps = f"{', '.join(known.gaps)}: name {known.name} in signature.accept to use it" if known.gaps else ""
     facts = {
         "algorithms": ", ".join(known.algorithms),
-        "signs": "  or  ".join(text.replace("\n", "\\n") for text in known.message) or "nothing",
+        "signs": "  or  ".join(in_one_line(text) for text in known.message) or "nothing",
         **known.fields,
         "covers": ", ".join(covers) or "nothing",
         "leaves out": ", ".join(known.uncovered),

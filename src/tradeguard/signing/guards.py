@@ -34,11 +34,15 @@ _SHIFTY: Final = b"&=#+"  # what must not come out of a percent-encoding
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A rule on what is accepted, beyond what the frame asks: `holds` tells whether a request keeps it."""
+    """A rule on what is accepted, beyond what the frame asks: `holds` tells whether a request keeps it.
+
+    `literal` tells whether it must stand at a path that the operations map has letter by letter.
+    """
 
     name: str
     text: str
     holds: Callable[[Facts], bool]
+    literal: Callable[[Facts], bool] | None = None
 
 
 OPENING: Final = Guard(
@@ -89,6 +93,17 @@ LITERAL: Final = Guard(
         not (frozenset(facts.path) & frozenset(b"=&%"))
         and (_QUESTION not in facts.target or _NAMED.match(facts.query) is not None)
     ),
+    lambda facts: _QUESTION in facts.target,
+)
+NAMED: Final = Guard(
+    "named",
+    "a body is a form that begins with a name and =, beside no query, and its path is one that the operations map has "
+    "letter by letter; no path holds =",
+    lambda facts: (
+        _EQUALS not in facts.target.partition(b"?")[0]
+        and (not facts.body or (_QUESTION not in facts.target and _NAMED.match(facts.body) is not None))
+    ),
+    lambda facts: bool(facts.body),
 )
 METHOD: Final = Guard(
     "method",
@@ -132,7 +147,7 @@ BODIES: Final[Mapping[str, Guard]] = {
     "none": NO_BODY,
 }
 """What a row says that a body is, by that word."""
-SAY_BODIES: Final = (OPENING, EITHER_OPENING, JSON_OR_QUERY)
+SAY_BODIES: Final = (OPENING, EITHER_OPENING, NAMED, JSON_OR_QUERY)
 """Guards that say what a body is, beside something else."""
 
 

@@ -1,5 +1,6 @@
 """Language: how Python and JavaScript write the parts of a signed text; the snippets are made of it."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
@@ -72,13 +73,13 @@ def write_message(row: Row, algorithm: str, language: Language) -> tuple[str, bo
 
 def _write_group(row: Row, algorithm: str, language: Language, group: tuple[Part, ...]) -> str:
     if all(part.name in ("literal", "algorithm") for part in group):
-        return '"' + "".join(part.text.decode() or algorithm.upper() for part in group) + '"'
+        return json.dumps("".join(part.text.decode() or algorithm.upper() for part in group))
     return " + ".join(_write(row, algorithm, language, part) for part in group)
 
 
 def _write(row: Row, algorithm: str, language: Language, part: Part) -> str:
     if part.name == "literal":
-        return f'"{part.text.decode()}"'.replace("\n", "\\n")
+        return json.dumps(part.text.decode())
     if part.name == "algorithm":
         return f'"{algorithm.upper()}"'
     if part.name == "key":

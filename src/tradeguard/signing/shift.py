@@ -30,6 +30,7 @@ from tradeguard.signing.guards import (
     LETTER,
     LITERAL,
     METHOD,
+    NAMED,
     NO_BODY,
     NO_QUERY,
     OPENING,
@@ -157,10 +158,10 @@ def _formless(parts: Iterable[Part]) -> Iterator[Part]:
 
 
 def find_run(paths: Iterable[str]) -> tuple[str, str] | None:
-    """Return two paths of which one goes on as the name of a parameter could: /order and /orders, and so LITERAL fails.
+    """Return two paths of which one goes on as a parameter's name could, /order and /orders: LITERAL and NAMED fail so.
 
     Args:
-        paths: of the operations map; those with parameters count for nothing, since a query never stands beside them.
+        paths: of the operations map; those with parameters count for nothing: no query and no form stands beside them.
     """
     plain = sorted({path for path in paths if not frozenset(path) & frozenset("{*")})
     for place, path in enumerate(plain):
@@ -263,6 +264,8 @@ def _guard(part: Part, to: tuple[Part, ...], rest: tuple[Part, ...], shape: Shap
         return None if decoded or pair[1] in ("authority", "field") else TYPED
     if pair[1] == "body" and shape.body in _OPENINGS and bare(pair[0]) not in ("body", "form", "text", "flat"):
         # a form has no such first byte: a time stands before it, and the query has its question mark
+        if shape.body == "form" and all(_in_target(one) for one in (part, *to[:-1])):
+            return NAMED
         timed = to[-2:-1] == (Part("time"),) and "time" in shape.fixed and pair[0] in ("target", "path", "?query")
         return _OPENINGS[shape.body] if shape.body == "json" or timed else None
     if pair[1] == "method" and all(_in_target(one) for one in (part, *to[:-1])) and not decoded:

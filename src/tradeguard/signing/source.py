@@ -101,7 +101,7 @@ class Sources:
 
     def _below(self, path: bytes) -> bytes:
         mount = self.row.mount.encode()
-        if not path.startswith(mount + b"/"):
+        if not path.startswith(mount.rstrip(b"/") + b"/"):
             raise Refused(Denial(BOUNDARY, detail=f"the path is not below {self.row.mount}"))
         return path[len(mount) :]
 

@@ -32,7 +32,6 @@ from tradeguard.signing.place import (
 )
 from tradeguard.signing.quick import quick
 from tradeguard.signing.row import Row
-from tradeguard.signing.shift import LITERAL
 from tradeguard.signing.source import BOUNDARY, Sources, is_form
 from tradeguard.signing.stamp import read_clock
 
@@ -42,7 +41,6 @@ _NONCES: Final[Mapping[str, Callable[[bytes], object]]] = {
     "free": lambda text: 1 <= len(text) <= 64 and not text.translate(None, TOKEN),
     "clock": lambda text: 10 <= len(text) <= 19 and text.isdigit(),
 }
-_QUESTION: Final = ord("?")  # as a number, which `in` finds ten times faster than bytes
 _JSON: Final = b"application/json"
 _EMPTY: Final = "nothing is signed: one signature would be good for all such requests"
 _Get = Callable[[bytes], bytes | None]
@@ -100,7 +98,7 @@ class Verifier:
             names_of(row.passphrase) if row.passphrase is not None else [],
         )
         self._guards = tuple((guard.holds, guard.text) for guard in row.guards)
-        self._letters = LITERAL in row.guards
+        self._letters = tuple((guard.literal, guard.text) for guard in row.guards if guard.literal is not None)
         self._random = row.nonce is not None and row.form in ("token", "uuid")
 
     def claim(self, request: Request) -> Claim | None:
@@ -262,8 +260,9 @@ class Verifier:
         for holds, text in self._guards:
             if not holds(facts):
                 raise Refused(Denial(BOUNDARY, detail=text))
-        if self._letters and _QUESTION in facts.target and not _is_literal(request):
-            raise Refused(Denial(BOUNDARY, detail=LITERAL.text))
+        for literal, text in self._letters:
+            if literal(facts) and not _is_literal(request):
+                raise Refused(Denial(BOUNDARY, detail=text))
         if row.logins and request.prefix + request.path in row.logins:
             raise Refused(Denial(BOUNDARY, detail="what is signed for this path is a login"))
         for place, what in row.binds:

@@ -7,7 +7,7 @@ from tradeguard.signing.algorithm import HMACS
 from tradeguard.signing.coinbase_advanced import CoinbaseAdvanced
 from tradeguard.signing.lines import find_mark, group_parts, take_apart
 from tradeguard.signing.markdown import numbered, table
-from tradeguard.signing.message import FORM, Facts, Part, bare
+from tradeguard.signing.message import FORM, Facts, Part, bare, in_one_line
 from tradeguard.signing.place import AuthParam, Field, Header, Parameter, Payload, Place
 from tradeguard.signing.row import REQUIRED_COVERAGE, Row
 from tradeguard.signing.shift import TYPED
@@ -101,8 +101,8 @@ def tell_signed(row: Row, authority: str) -> Iterator[str]:
     yield _signed(row, row.messages[0], authority)
     texts = (row.message,) if isinstance(row.message, str) else row.message
     if len(texts) > 1:
-        others = ", ".join(f"`{_plain(text)}`" for text in texts[1:])
-        yield f"Clients that write `{_plain(texts[0])}` otherwise are understood too, with {others}."
+        others = ", ".join(f"`{in_one_line(text)}`" for text in texts[1:])
+        yield f"Clients that write `{in_one_line(texts[0])}` otherwise are understood too, with {others}."
     if row.secret == _BASE64 and set(row.algorithms) & set(HMACS):
         yield "The secret is base64: the key of the HMAC is the bytes that it stands for, not its text."
     missing = sorted(REQUIRED_COVERAGE - row.coverage)
@@ -237,7 +237,7 @@ def _tell(row: Row, group: tuple[Part, ...], authority: str) -> str:
 
 def _describe(row: Row, part: Part, authority: str) -> str:
     if part.name == "literal":
-        return f"`{part.text.decode()}`"
+        return f"`{in_one_line(part.text.decode())}`"
     if part.parts:
         inner = ", then ".join(_describe(row, one, authority) for one in part.parts)
         inner = "the body" if [one.name for one in part.parts] == ["body"] else f"this, in one text: {inner}"
@@ -267,10 +267,6 @@ def _refused(row: Row) -> Iterator[str]:
     if rules:
         yield "So that nothing else can be read into what is signed, this holds for every request:"
         yield "\n".join(f"* {rule}" for rule in rules)
-
-
-def _plain(notation: str) -> str:
-    return notation.replace("\n", "\\n")
 
 
 _BINDS: Final = {
