@@ -8,6 +8,7 @@ from tradeguard.signing.place import refused
 from tradeguard.signing.quick import quick
 from tradeguard.signing.row import Passphrase
 
+Get = Callable[[bytes], bytes | None]
 _LONGEST: Final = 128  # bytes
 _HASHED: Final = frozenset({b"2", b"3"})
 _VERSIONS: Final = frozenset({None, b"1", *_HASHED})
@@ -24,27 +25,32 @@ _make_phrase = quick(Phrase)
 
 
 def names_of(asked: Passphrase) -> list[bytes]:
-    """Return the names of the headers that `read_phrase` asks for; none of them may stand twice."""
+    """Return the names of the headers that a passphrase is read from; none of them may stand twice."""
     return [place.name for place in (asked.place, asked.version) if place is not None]
 
 
-def read_phrase(asked: Passphrase, get: Callable[[bytes], bytes | None]) -> Phrase:
-    """Return the passphrase of a request.
+def compile_phrase(asked: Passphrase) -> Callable[[Get], Phrase]:
+    """Return what reads the passphrase of a request, given what reads a header.
 
-    Args:
-        asked: where it stands.
-        get: reads a header.
-
-    Raises:
-        Refused: it is missing or too long, or sent in a way that there is not.
+    It raises `Refused` where a passphrase is missing or too long, or sent in a way that there is not.
     """
-    value = get(asked.place.name)
-    version = get(asked.version.name) if asked.version is not None else None
-    if not value or len(value) > _LONGEST or version not in _VERSIONS:
-        raise refused(asked.place)
-    if version not in _HASHED:
+    place, version = asked.place, asked.version
+
+    def read(get: Get) -> Phrase:
+        value = get(place.name)
+        if not value or len(value) > _LONGEST:
+            raise refused(place)
         return _make_phrase((value, False))
-    digest = decode_base64(value)
-    if digest is None:
-        raise refused(asked.place)
-    return _make_phrase((digest, True))
+
+    def read_version(get: Get) -> Phrase:
+        sent, plain = get(version.name) if version is not None else None, read(get)
+        if sent not in _VERSIONS:
+            raise refused(place)
+        if sent not in _HASHED:
+            return plain
+        digest = decode_base64(plain.value)
+        if digest is None:
+            raise refused(place)
+        return Phrase(digest, hashed=True)
+
+    return read if version is None else read_version

@@ -96,7 +96,8 @@ class Sources:
             carried = read_payload(payload)
             if body:
                 self._check_repeat(body, carried)
-            values |= {place.name: member(carried, place) for place in self._payloads}
+            for place in self._payloads:
+                values[place.name] = member(carried, place)
         return Pieces(path, query, form, payload, document), values
 
     def _below(self, path: bytes) -> bytes:

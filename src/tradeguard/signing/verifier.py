@@ -20,7 +20,7 @@ from tradeguard.core.key import TOKEN, is_key_id
 from tradeguard.core.request import Request
 from tradeguard.signing.encoding import compile_spellings, decode_number
 from tradeguard.signing.message import Facts, Pieces, compile_message
-from tradeguard.signing.phrase import Phrase, names_of, read_phrase
+from tradeguard.signing.phrase import Phrase, compile_phrase, names_of
 from tradeguard.signing.place import (
     FIELD,
     AuthParam,
@@ -39,7 +39,6 @@ _NONCES: Final[Mapping[str, Callable[[bytes], object]]] = {
     "token": lambda text: 16 <= len(text) <= 64 and not text.translate(None, TOKEN),
     "uuid": re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch,
     "free": lambda text: 1 <= len(text) <= 64 and not text.translate(None, TOKEN),
-    "clock": lambda text: 10 <= len(text) <= 19 and text.isdigit(),
 }
 _JSON: Final = b"application/json"
 _EMPTY: Final = "nothing is signed: one signature would be good for all such requests"
@@ -88,7 +87,8 @@ class Verifier:
         self._heads = frozenset(place.name for place in row.places if isinstance(place, Header) and place != row.key)
         self._key_mark, self._mark = b"&" + row.key.name + b"=", b"&" + row.signature.name + b"="
         self._sources = Sources(row)
-        self._read_time, self._is_nonce = row.stamp.read, _NONCES[row.form]
+        self._apart = self._sources.needed
+        self._read_time, self._is_nonce = row.stamp.read, _NONCES.get(row.form)
         self._size = row.stamp.size if row.exact else 0
         self._labels = {algorithm: algorithm.upper().encode() for algorithm in row.algorithms}
         self._typed = "content_type" in row.parts
@@ -97,6 +97,7 @@ class Verifier:
             [b"content-type"] if self._typed else [],
             names_of(row.passphrase) if row.passphrase is not None else [],
         )
+        self._read_phrase = compile_phrase(row.passphrase) if row.passphrase is not None else None
         self._guards = tuple((guard.holds, guard.text) for guard in row.guards)
         self._letters = tuple((guard.literal, guard.text) for guard in row.guards if guard.literal is not None)
         self._random = row.nonce is not None and row.form in ("token", "uuid")
@@ -143,7 +144,7 @@ class Verifier:
             raise Refused(Denial(BOUNDARY, detail=f"a body on {request.method}"))
         head = get = request.headers.getter(self._read_once)
         pieces = _NOTHING
-        if self._sources.needed:
+        if self._apart:
             pieces, values = self._sources.take(request, body)
             get = values.get
         text = get(self._signature)
@@ -187,7 +188,7 @@ class Verifier:
             row.window if width is None else self._window(width),
             key,
             rises,
-            read_phrase(row.passphrase, head) if row.passphrase is not None else None,
+            self._read_phrase(head) if self._read_phrase is not None else None,
             () if len(self._compose) == 1 else self._read_otherwise(message, facts),
         ))  # fmt: skip
 
@@ -249,8 +250,12 @@ class Verifier:
         place = self.row.nonce
         assert place is not None
         nonce = get(place.name) or b""
-        rises = read_clock(nonce) if self.row.form == "clock" else None
-        if not self._is_nonce(nonce) or (self.row.form == "clock" and rises is None):
+        if self._is_nonce is not None:
+            rises, legible = None, self._is_nonce(nonce)
+        else:
+            rises = read_clock(nonce)
+            legible = rises is not None
+        if not legible:
             raise refused(place)
         return nonce, rises
 
