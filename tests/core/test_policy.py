@@ -119,7 +119,9 @@ def test_a_value_of_the_wrong_type_is_an_error_that_names_the_row(asks: Any) -> 
 
 def test_an_undeclared_scope_is_an_error_that_names_the_operation() -> None:
     operations = Operations({"GET /v1/a": READ, "POST /v1/algo": "orders:write:algo"})
-    with pytest.raises(ConfigError, match=r"operation 'POST /v1/algo': unknown scope 'orders:write:algo'; declare it"):
+    with pytest.raises(
+        ConfigError, match=r"operation 'POST /v1/algo': unknown scope 'orders:write:algo'; .*declare in policy.scopes"
+    ):
         operations.check_scopes(Policy().vocabulary)
     operations.check_scopes(Policy(scopes=["orders:write:algo"]).vocabulary)
 

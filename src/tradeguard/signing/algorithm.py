@@ -1,9 +1,9 @@
 """The algorithms that keys have: their names, and how long their signatures are."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 HMAC_SHA256: Final = "hmac-sha256"
 HMAC_SHA384: Final = "hmac-sha384"
@@ -11,7 +11,13 @@ HMAC_SHA512: Final = "hmac-sha512"
 ED25519: Final = "ed25519"
 RSA_SHA256: Final = "rsa-pkcs1-sha256"
 ECDSA_P256_SHA256: Final = "ecdsa-p256-sha256"
-HMACS: Final = (HMAC_SHA256, HMAC_SHA384, HMAC_SHA512)
+HASHES: Final[Mapping[str, Callable[..., Any]]] = {
+    HMAC_SHA256: hashlib.sha256,
+    HMAC_SHA384: hashlib.sha384,
+    HMAC_SHA512: hashlib.sha512,
+}
+"""What each HMAC hashes with."""
+HMACS: Final = (*HASHES,)
 """Those whose keys are secrets that client and venue share."""
 PAIRS: Final = (ED25519, RSA_SHA256, ECDSA_P256_SHA256)
 """Those whose keys are pairs: the client signs with its private key, the venue has the public one."""

@@ -1,10 +1,8 @@
 """Material that lives in this process: HMAC secrets, and the public keys of `signing/public.py`."""
 
-import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
@@ -17,6 +15,7 @@ from tradeguard.core.secret import Secret
 from tradeguard.signing.algorithm import (
     ECDSA_P256_SHA256,
     ED25519,
+    HASHES,
     HMAC_SHA256,
     HMAC_SHA384,
     HMAC_SHA512,
@@ -37,11 +36,6 @@ __all__ = (
 )  # fmt: skip
 
 MIN_SECRET: Final = 16  # bytes: 128 bits, the least that guessing does not reach
-_HASHES: Final[Mapping[str, tuple[Callable[..., Any], int]]] = {  # with the bytes that each takes at a time
-    HMAC_SHA256: (hashlib.sha256, 64),
-    HMAC_SHA384: (hashlib.sha384, 128),
-    HMAC_SHA512: (hashlib.sha512, 128),
-}
 
 
 class Hmac:
@@ -59,10 +53,10 @@ class Hmac:
     __slots__ = ("_hash", "_secret", "algorithm")
 
     def __init__(self, secret: Secret | bytes | str, algorithm: str = HMAC_SHA256) -> None:
-        if algorithm not in _HASHES:
-            raise ConfigError(f"{algorithm!r} is no HMAC; use {', '.join(_HASHES)}")
+        if algorithm not in HASHES:
+            raise ConfigError(f"{algorithm!r} is no HMAC; use {', '.join(HASHES)}")
         self.algorithm = algorithm
-        self._hash = _HASHES[algorithm][0]
+        self._hash = HASHES[algorithm]
         self._secret = secret if isinstance(secret, Secret) else Secret(secret)
         if len(self._secret) < MIN_SECRET or not any(self._secret.reveal()):
             raise ConfigError(
@@ -71,7 +65,7 @@ class Hmac:
 
     def fingerprint(self, salt: bytes) -> bytes:
         """Identify the secret under a salt: alike for all secrets that make the same MACs (RFC 2104, section 2)."""
-        secret, block = self._secret.reveal(), _HASHES[self.algorithm][1]
+        secret, block = self._secret.reveal(), self._hash().block_size
         secret = self._hash(secret).digest() if len(secret) > block else secret
         return make_fingerprint(self.algorithm, secret.ljust(block, b"\0"), salt)
 
@@ -94,7 +88,7 @@ def make_material(algorithm: str, value: bytes) -> Material:
     Raises:
         ConfigError: an unknown algorithm, or a value that is no such key.
     """
-    if algorithm in _HASHES:
+    if algorithm in HASHES:
         return Hmac(value, algorithm)
     if algorithm in PAIRS:
         return make_public(algorithm, value)

@@ -11,7 +11,7 @@ from urllib.parse import quote_from_bytes
 
 from tradeguard.core.errors import ConfigError
 from tradeguard.core.secret import Secret
-from tradeguard.signing.algorithm import HMAC_SHA256
+from tradeguard.signing.algorithm import HASHES, HMAC_SHA256
 from tradeguard.signing.encoding import SPELLINGS, encode_base64, encode_base64url
 from tradeguard.signing.message import FORM, Facts, compile_message
 from tradeguard.signing.place import AuthParam, Field, Header, Parameter, Payload, Place
@@ -19,7 +19,6 @@ from tradeguard.signing.private import PrivateKey, find_public
 from tradeguard.signing.private import sign as sign_with
 from tradeguard.signing.row import Row
 
-_HASHES: Final = {HMAC_SHA256: "sha256", "hmac-sha384": "sha384", "hmac-sha512": "sha512"}
 _WITH_BODY: Final = ("POST", "PUT", "PATCH")
 _Fields = list[tuple[Place, bytes]]
 
@@ -202,14 +201,14 @@ class Signer:
         message, key = self._compose(facts), self._key
         if isinstance(key, PrivateKey):
             return self._encode(sign_with(key, message))
-        return self._encode(hmac.digest(key.reveal(), message, _HASHES[self._algorithm]))
+        return self._encode(hmac.digest(key.reveal(), message, HASHES[self._algorithm]))
 
 
 def _find_algorithm(row: Row, key: Secret | bytes | PrivateKey) -> str:
     if isinstance(key, PrivateKey):
         asked = find_public(key).algorithm
     else:
-        asked = next((name for name in row.algorithms if name in _HASHES), HMAC_SHA256)
+        asked = next((name for name in row.algorithms if name in HASHES), HMAC_SHA256)
     if asked not in row.algorithms:
         raise ConfigError(f"dialect {row.name} has no {asked}; use {', '.join(row.algorithms)}")
     return asked

@@ -64,8 +64,8 @@ class Sources:
         self._heads = [place.name for place in row.places if isinstance(place, Header)]
         self._members = [place for place in row.places if isinstance(place, Field)]
 
-    def take(self, request: Request, body: bytes) -> tuple[Pieces, Mapping[bytes, bytes | None]]:
-        """Take a request apart, as far as the row needs it; return its pieces, and the fields by name.
+    def take(self, request: Request, body: bytes) -> tuple[Pieces, Callable[[bytes], bytes | None]]:
+        """Take a request apart, as far as the row needs it; return its pieces, and what gives a field by its name.
 
         Raises:
             Refused: a field or a part of it is malformed, or something is carried that is not signed.
@@ -98,7 +98,7 @@ class Sources:
                 self._check_repeat(body, carried)
             for place in self._payloads:
                 values[place.name] = member(carried, place)
-        return Pieces(path, query, form, payload, document), values
+        return Pieces(path, query, form, payload, document), values.get
 
     def _below(self, path: bytes) -> bytes:
         mount = self.row.mount.encode()

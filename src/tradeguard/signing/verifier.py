@@ -142,11 +142,8 @@ class Verifier:
         row = self.row
         if body and request.method in row.bodyless:
             raise Refused(Denial(BOUNDARY, detail=f"a body on {request.method}"))
-        head = get = request.headers.getter(self._read_once)
-        pieces = _NOTHING
-        if self._apart:
-            pieces, values = self._sources.take(request, body)
-            get = values.get
+        head = request.headers.getter(self._read_once)
+        pieces, get = self._sources.take(request, body) if self._apart else (_NOTHING, head)
         text = get(self._signature)
         found = self._decode(text) if text is not None else None
         if found is None:
