@@ -6,7 +6,7 @@ import pytest
 from support import NOW, SECOND, SECRET
 
 from tradeguard.core.errors import ConfigError, KeyConflict
-from tradeguard.core.key import KeyRecord, check_next, key_number
+from tradeguard.core.key import KeyRecord, check_next, is_key_id, key_number
 from tradeguard.core.principal import UNRESTRICTED, Restrictions
 from tradeguard.signing.material import Hmac
 
@@ -20,6 +20,7 @@ def make_record(**fields: Any) -> KeyRecord:
 @pytest.mark.parametrize("id", ["k", "A-z_09", "k" * 128])
 def test_a_key_id_is_a_plain_name(id: str) -> None:
     assert make_record(id=id).id == id
+    assert is_key_id(id.encode())
 
 
 @pytest.mark.parametrize("id", ["", "k" * 129, "a b", "a/b", "a.b", "a:b", "é", "k\n", "٣"])
@@ -27,6 +28,7 @@ def test_any_other_key_id_is_an_error_that_names_it(id: str) -> None:
     with pytest.raises(ConfigError) as error:
         make_record(id=id)
     assert f"key id {id!r}: use 1 to 128 of A-Z a-z 0-9 _ -" in str(error.value)
+    assert not is_key_id(id.encode())
 
 
 @pytest.mark.parametrize("fields", [{"scopes": "orders:read"}, {"networks": "203.0.113.0/24"}])

@@ -2,7 +2,7 @@
 
 from tradeguard.clients.attempt import Attempts, Signs
 from tradeguard.core.errors import ConfigError
-from tradeguard.signing.shift import TYPED
+from tradeguard.signing.guards import TYPED
 from tradeguard.signing.signer import Outgoing
 
 try:

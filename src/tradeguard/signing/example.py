@@ -14,11 +14,11 @@ from tradeguard.core.frame import quote_path
 from tradeguard.core.policy import Operation
 from tradeguard.core.request import Headers, Peer, Request
 from tradeguard.signing.algorithm import ED25519, HMACS, RSA_SHA256
+from tradeguard.signing.guards import LITERAL
 from tradeguard.signing.message import FORM, Facts
 from tradeguard.signing.place import Field
 from tradeguard.signing.row import Parameter, Row
 from tradeguard.signing.sent import read_sent
-from tradeguard.signing.shift import LITERAL
 from tradeguard.signing.signer import Outgoing, Signer
 
 EXAMPLE_KEY: Final = "example-key"

@@ -19,7 +19,7 @@ from tradeguard.signing.cure import exchange, tell_cure, write_message
 from tradeguard.signing.fields import find_faults
 from tradeguard.signing.lines import Line, find_mark, name_part, take_apart
 from tradeguard.signing.material import PublicKey
-from tradeguard.signing.message import Facts, Part, compile_message
+from tradeguard.signing.message import Facts, Part, compile_message, in_one_line
 from tradeguard.signing.mistakes import Mistake, find_mistakes
 from tradeguard.signing.order import MOST, find_order, tell_unknown
 from tradeguard.signing.place import FIELD
@@ -335,4 +335,4 @@ def _take(row: Row, message: tuple[Part, ...], other: tuple[Part, ...], facts: F
 
 
 def _quote(message: tuple[Part, ...]) -> str:
-    return write_message(message).replace("\n", "\\n")
+    return in_one_line(write_message(message))

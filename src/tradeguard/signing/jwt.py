@@ -37,6 +37,7 @@ from tradeguard.signing.algorithm import (
     signature_sizes,
 )
 from tradeguard.signing.encoding import decode_base64url, encode_base64url
+from tradeguard.signing.place import read_members
 
 MALFORMED = register(
     "jwt.malformed",
@@ -203,13 +204,6 @@ def _read_object(value: bytes, part: str) -> dict[str, Any]:
     return cast("dict[str, Any]", found)
 
 
-def _read_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member stands twice")
-    return found
-
-
 def _read_integer(text: str) -> int:
     if len(text.lstrip("-")) > _DIGITS:
         raise ValueError("a number is too long")
@@ -232,7 +226,7 @@ def _is_public(secret: bytes) -> bool:
 
 
 _DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_read_members,
+    object_pairs_hook=read_members,
     parse_int=_read_integer,
     parse_float=_refuse_number,
     parse_constant=_refuse_number,

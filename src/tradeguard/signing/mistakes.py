@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 from tradeguard.signing.cure import Changes, exchange, write_message
-from tradeguard.signing.message import Facts, Part, bare, compile_message, flatten
+from tradeguard.signing.message import Facts, Part, bare, compile_message, flatten, in_one_line
 from tradeguard.signing.row import Row
 from tradeguard.signing.stamp import STAMPS
 
@@ -222,7 +222,7 @@ def _mark(message: Message, at: int) -> Iterator[Message]:
 def _tell_missing(message: Message, at: int, facts: Facts) -> str:
     """Say where a text is missing, and whether that may be because nothing follows it here."""
     before, after = message[:at][-1:], message[at + 1 :][:1]
-    where = [write_message(parts).replace("\n", "\\n") for parts in (before, after) if parts]
+    where = [in_one_line(write_message(parts)) for parts in (before, after) if parts]
     place = (
         f"between {where[0]} and {where[1]}" if before and after else f"{'behind' if before else 'before'} {where[0]}"
     )

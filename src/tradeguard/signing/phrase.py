@@ -34,7 +34,7 @@ def compile_phrase(asked: Passphrase) -> Callable[[Get], Phrase]:
 
     It raises `Refused` where a passphrase is missing or too long, or sent in a way that there is not.
     """
-    place, version = asked.place, asked.version
+    place = asked.place
 
     def read(get: Get) -> Phrase:
         value = get(place.name)
@@ -42,8 +42,12 @@ def compile_phrase(asked: Passphrase) -> Callable[[Get], Phrase]:
             raise refused(place)
         return _make_phrase((value, False))
 
+    if asked.version is None:
+        return read
+    version = asked.version.name
+
     def read_version(get: Get) -> Phrase:
-        sent, plain = get(version.name) if version is not None else None, read(get)
+        sent, plain = get(version), read(get)
         if sent not in _VERSIONS:
             raise refused(place)
         if sent not in _HASHED:
@@ -53,4 +57,4 @@ def compile_phrase(asked: Passphrase) -> Callable[[Get], Phrase]:
             raise refused(place)
         return Phrase(digest, hashed=True)
 
-    return read if version is None else read_version
+    return read_version

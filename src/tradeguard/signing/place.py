@@ -163,7 +163,12 @@ def member(document: Mapping[str, Any], place: Place) -> bytes | None:
     return value.encode()
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def read_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object, for a decoder.
+
+    Raises:
+        ValueError: one stands twice.
+    """
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a member stands twice")
@@ -214,5 +219,5 @@ def _depth(value: Any) -> int:
 
 
 _DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_never, parse_int=_whole, parse_float=Decimal
+    object_pairs_hook=read_members, parse_constant=_never, parse_int=_whole, parse_float=Decimal
 )

@@ -31,8 +31,6 @@ from tradeguard.signing.guards import (
     LITERAL,
     METHOD,
     NAMED,
-    NO_BODY,
-    NO_QUERY,
     OPENING,
     QUERY_NOT_JSON,
     SORTED,
@@ -44,10 +42,6 @@ from tradeguard.signing.guards import (
 )
 from tradeguard.signing.message import Part, bare, flatten, write_part
 
-__all__ = [
-    "EITHER_OPENING", "JSON_OR_QUERY", "LITERAL", "NO_BODY", "NO_QUERY", "OPENING", "TYPED", "Guard", "Shape",
-    "find_guards", "find_run", "leans_on_time",
-]  # fmt: skip
 _DIGITS: Final = frozenset(b"0123456789")
 _UPPER: Final = frozenset(range(65, 91))
 _LOWER: Final = frozenset(range(97, 123))

@@ -147,7 +147,7 @@ def _when(made: _Made) -> str:
 
 def _split(made: _Made) -> str:
     """Return the line that takes a target apart, where parts of it are signed."""
-    names = made.row.parts & {"path", "query", "?query", "text"}
+    names = made.row.parts & {"path", "query", "text"}
     return made.language.split(made.row.mount) if names else ""
 
 

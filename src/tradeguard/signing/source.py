@@ -35,7 +35,7 @@ BOUNDARY = register(
 )
 _ABSENT: Final = object()
 _WORD = re.compile(r"[A-Za-z/_-]{1,128}", re.ASCII)
-_SPLIT = frozenset({"path", "query", "?query", "text", "form"})
+_SPLIT = frozenset({"path", "query", "text", "form"})
 
 
 class Sources:

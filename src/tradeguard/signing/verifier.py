@@ -35,11 +35,12 @@ from tradeguard.signing.row import Row
 from tradeguard.signing.source import BOUNDARY, Sources, is_form
 from tradeguard.signing.stamp import read_clock
 
-_NONCES: Final[Mapping[str, Callable[[bytes], object]]] = {
+NONCES: Final[Mapping[str, Callable[[bytes], object]]] = {
     "token": lambda text: 16 <= len(text) <= 64 and not text.translate(None, TOKEN),
     "uuid": re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch,
     "free": lambda text: 1 <= len(text) <= 64 and not text.translate(None, TOKEN),
 }
+"""Tell whether a text is a nonce, by its form; one that is the reading of a clock is what `read_clock` reads."""
 _JSON: Final = b"application/json"
 _EMPTY: Final = "nothing is signed: one signature would be good for all such requests"
 _Get = Callable[[bytes], bytes | None]
@@ -88,7 +89,7 @@ class Verifier:
         self._key_mark, self._mark = b"&" + row.key.name + b"=", b"&" + row.signature.name + b"="
         self._sources = Sources(row)
         self._apart = self._sources.needed
-        self._read_time, self._is_nonce = row.stamp.read, _NONCES.get(row.form)
+        self._read_time, self._is_nonce = row.stamp.read, NONCES.get(row.form)
         self._size = row.stamp.size if row.exact else 0
         self._labels = {algorithm: algorithm.upper().encode() for algorithm in row.algorithms}
         self._typed = "content_type" in row.parts

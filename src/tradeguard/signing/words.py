@@ -5,12 +5,12 @@ from typing import Final
 
 from tradeguard.signing.algorithm import HMACS
 from tradeguard.signing.coinbase_advanced import CoinbaseAdvanced
+from tradeguard.signing.guards import TYPED
 from tradeguard.signing.lines import find_mark, group_parts, take_apart
 from tradeguard.signing.markdown import numbered, table
 from tradeguard.signing.message import FORM, Facts, Part, bare, in_one_line
 from tradeguard.signing.place import AuthParam, Field, Header, Parameter, Payload, Place
 from tradeguard.signing.row import REQUIRED_COVERAGE, Row
-from tradeguard.signing.shift import TYPED
 
 _BASE64: Final = "base64"
 _SECOND: Final = 1_000_000_000
